@@ -1,0 +1,3 @@
+from relo_ingest.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,167 @@
+"""``relo``: one function per command. Errors an operator can mend are one line; 78 for configuration, 1 otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from relo_ingest import __version__, lifeline, settings
+from relo_ingest.errors import ReloError
+from relo_ingest.logs import set_up_logging
+from relo_ingest.settings import Settings
+
+
+def up(configured: Settings, arguments: argparse.Namespace) -> int:
+    """run the whole product on this machine"""
+    from relo_ingest.supervisor import Supervisor
+
+    async def run() -> int:
+        return await Supervisor(configured).run()
+
+    return asyncio.run(run())
+
+
+def ingest(configured: Settings, arguments: argparse.Namespace) -> int:
+    """run the ingest"""
+    from relo_ingest.ingest.server import serve
+
+    serve(configured)
+    return 0
+
+
+def worker(configured: Settings, arguments: argparse.Namespace) -> int:
+    """run the worker"""
+    import signal
+    import threading
+
+    from relo_ingest.worker import loop
+
+    if arguments.once:
+        loop.run_once(configured)
+        return 0
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    loop.run(configured, stop)
+    return 0
+
+
+def clickhouse(configured: Settings, arguments: argparse.Namespace) -> int:
+    """run the embedded ClickHouse engine"""
+    from relo_ingest.clickhouse import embedded
+
+    return embedded.serve(configured.data_path / "clickhouse", port=configured.clickhouse.embedded_port)
+
+
+def migrate(configured: Settings, arguments: argparse.Namespace) -> int:
+    """bring the schema up to date"""
+    from relo_ingest.clickhouse import migrate
+    from relo_ingest.clickhouse.client import connect
+
+    client = connect(configured)
+    todo = migrate.pending(client) if arguments.dry_run else migrate.apply(client)
+    for migration in todo:
+        print(f"{'would apply' if arguments.dry_run else 'applied'} {migration.number:04}_{migration.name}")
+    if not todo:
+        print(f"the schema is up to date (version {migrate.SCHEMA_VERSION})")
+    return 0
+
+
+def apply(configured: Settings, arguments: argparse.Namespace) -> int:
+    """show what a file changes in the registry, and write it"""
+    from relo_ingest.clickhouse.client import connect
+    from relo_ingest.registry import apply, model
+    from relo_ingest.registry.secrets import keyring
+
+    tree = settings.read_file(arguments.file, {})
+    declaration = model.parse({k: v for k, v in tree.items() if k in settings.REGISTRY_TABLES}, arguments.file)
+    keys = keyring(configured, create=True)
+    client = connect(configured)
+    todo = apply.changes(declaration, apply.current(client), keys)
+    for change in todo:
+        print("\n".join(change.lines()))
+    if not todo:
+        print("nothing to change")
+    elif arguments.dry_run:
+        print(f"{len(todo)} entries would be written")
+    else:
+        print(f"{len(todo)} entries written as version {apply.write(client, todo)}")
+    return 0
+
+
+def query(configured: Settings, arguments: argparse.Namespace) -> int:
+    """print the answer to a query"""
+    from relo_ingest.query import print_answer
+
+    print_answer(configured, arguments.sql, arguments.format)
+    return 0
+
+
+def doctor(configured: Settings, arguments: argparse.Namespace) -> int:
+    """check settings and connections, and say what to do"""
+    from relo_ingest.doctor import examine
+
+    return examine(configured)
+
+
+def demo(configured: Settings, arguments: argparse.Namespace) -> int:
+    """send a believable story to the running service"""
+    from relo_ingest.demo import tell
+
+    tell(configured)
+    return 0
+
+
+def new_key(configured: Settings, arguments: argparse.Namespace) -> int:
+    """print a new key for RELO_SECRET_KEY"""
+    from cryptography.fernet import Fernet
+
+    print(Fernet.generate_key().decode())
+    return 0
+
+
+COMMANDS = (up, ingest, worker, clickhouse, migrate, apply, query, doctor, demo, new_key)
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="relo", description="Affiliate-tracking backbone.")
+    found.add_argument("--version", action="version", version=f"relo_ingest {__version__}")
+    found.add_argument("--config", help="settings file (default: RELO_CONFIG, else ./relo.toml if it is there)")
+    commands = found.add_subparsers(required=True, metavar="command")
+    by_name = {}
+    for command in COMMANDS:
+        name = command.__name__.replace("_", "-")
+        by_name[name] = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        by_name[name].set_defaults(command=command)
+    by_name["worker"].add_argument("--once", action="store_true", help="one round, then end")
+    for name in ("migrate", "apply"):
+        by_name[name].add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    by_name["apply"].add_argument("file", help="TOML file with clients, offers, partners, promo codes, rules")
+    by_name["query"].add_argument("sql", help="one statement")
+    by_name["query"].add_argument("--format", choices=("table", "csv", "json"), default="table")
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script; returns the exit code."""
+    lifeline.die_with_parent()
+    arguments = parser().parse_args(argv)
+    if arguments.config:
+        os.environ["RELO_CONFIG"] = arguments.config  # server processes read the settings again
+    try:
+        configured = settings.load()
+        set_up_logging(configured.log.level)
+        code: int = arguments.command(configured, arguments)
+    except ReloError as error:
+        print(f"relo: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output went away; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code

@@ -1,0 +1,105 @@
+"""Which device an e-mail hash was last seen with: an LRU in this process, Redis behind it.
+
+A cache and nothing more: the truth is the table ``identities``. Redis away, slow or empty changes latency only.
+Layout in Redis: hash ``id:email:{email_hash}``, field ``{client_id}``, value the device id; it expires
+after TTL_S without being seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from relo_ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LRU_ENTRIES = 50_000
+"""About 10 MB."""
+TTL_S = 60 * 86400
+"""As long as a click may count."""
+PENDING_WRITES = 10_000
+"""Writes that wait for Redis; beyond it the oldest are dropped."""
+WRITE_EVERY_S = 0.2
+
+
+class Identity:
+    def __init__(self, settings: Settings) -> None:
+        self._lru: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._pending: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._timeout_s = settings.redis.timeout_ms / 1000
+        self._redis = (
+            redis.asyncio.from_url(settings.redis.url, socket_timeout=1.0, socket_connect_timeout=1.0)
+            if settings.redis.url
+            else None
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        if self._redis is not None:
+            self._task = asyncio.create_task(self._write_behind(), name="identity")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._redis is not None:
+            await self._flush()
+            await self._redis.aclose()
+
+    def remember(self, client_id: int, email_hash: str, device_id: str) -> None:
+        """Note a pair that was just stored; it reaches Redis a moment later."""
+        key = (client_id, email_hash)
+        self._keep(key, device_id)
+        if self._redis is not None:
+            self._pending[key] = device_id
+            if len(self._pending) > PENDING_WRITES:
+                self._pending.popitem(last=False)
+
+    async def device_of(self, client_id: int, email_hash: str) -> str:
+        """The device, or "" when it is not known in time (``redis.timeout_ms``)."""
+        key = (client_id, email_hash)
+        known = self._lru.get(key)
+        if known is not None:
+            self._lru.move_to_end(key)
+            return known
+        if self._redis is None:
+            return ""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._redis.hget(f"id:email:{email_hash}", str(client_id))
+        except (RedisError, TimeoutError, OSError):
+            return ""
+        if found is None:
+            return ""
+        device_id = found.decode("ascii", "replace")
+        self._keep(key, device_id)
+        return device_id
+
+    def _keep(self, key: tuple[int, str], device_id: str) -> None:
+        self._lru[key] = device_id
+        self._lru.move_to_end(key)
+        if len(self._lru) > LRU_ENTRIES:
+            self._lru.popitem(last=False)
+
+    async def _write_behind(self) -> None:
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if not self._pending or self._redis is None:
+            return
+        batch, self._pending = self._pending, OrderedDict()
+        pipeline = self._redis.pipeline(transaction=False)
+        for (client_id, email_hash), device_id in batch.items():
+            pipeline.hset(f"id:email:{email_hash}", str(client_id), device_id)
+            pipeline.expire(f"id:email:{email_hash}", TTL_S)
+        try:
+            await pipeline.execute()
+        except (RedisError, TimeoutError, OSError) as error:
+            log.warning("identity cache: %d pairs not written: %s", len(batch), type(error).__name__)

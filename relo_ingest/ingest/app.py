@@ -1,0 +1,157 @@
+"""The ASGI application: routes, start and stop. Every request ends in exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from relo_ingest import telemetry
+from relo_ingest.errors import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, Problem, ReloError, RequestRefused
+from relo_ingest.identity import Identity
+from relo_ingest.ingest import health, links, pages, pixel, stripe
+from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header, respond, respond_problem
+from relo_ingest.ingest.quota import Quota
+from relo_ingest.ingest.services import Services
+from relo_ingest.outcomes import PREFLIGHT_ANSWERED, REFUSED, Outcome
+from relo_ingest.registry.refresh import Registry
+from relo_ingest.registry.secrets import keyring
+from relo_ingest.settings import Settings
+from relo_ingest.spool.spool import Spool
+from relo_ingest.telemetry import RequestCounts
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Services, Scope, Receive, Send], Awaitable[Outcome]]
+
+STOP_DEADLINE_S = 5.0
+"""For the last flush; what it does not reach stays on disk."""
+FOLD_EVERY_S = 1.0
+
+ROUTES: dict[str, dict[str, Handler]] = {
+    "/e": {"POST": pixel.post_beacon, "GET": pixel.get_beacon},
+    "/r.js": {"GET": pixel.get_script, "HEAD": pixel.get_script},
+    "/r": {"GET": links.get_link},
+    "/postback/stripe": {"POST": stripe.post_for_environment},
+    "/health/live": {"GET": health.get_live},
+    "/health/ready": {"GET": health.get_ready},
+    "/metrics": {"GET": health.get_metrics},
+    "/demo": {"GET": pages.get_demo},
+}
+STRIPE_PREFIX = "/postback/stripe/"
+CROSS_ORIGIN = ("/e", "/r.js")
+
+
+class App:
+    """ASGI 3. One per process; its services live from lifespan start-up to shutdown."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._services: Services | None = None
+        self._fold_task: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._lifespan(receive, send)
+            return
+        services = self._services
+        assert services is not None
+        try:
+            outcome = await _handler(scope)(services, scope, receive, send)
+        except RequestRefused as refused:
+            outcome = REFUSED[refused.problem]
+            _log_refusal(refused.problem, scope)
+            await respond_problem(send, refused.problem, refused.detail, _error_headers(scope, refused.problem))
+        except Exception:
+            outcome = REFUSED[INTERNAL]
+            log.exception("request to %s failed", scope["path"])
+            await respond_problem(send, INTERNAL, "", _error_headers(scope, INTERNAL))
+        services.counts.add(outcome)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except ReloError as error:
+            log.error("%s", error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        settings = self._settings
+        services = Services(
+            settings=settings,
+            registry=Registry(settings, keyring(settings)),
+            spool=Spool(settings),
+            identity=Identity(settings),
+            quota=Quota(settings.quotas),
+            counts=RequestCounts(),
+        )
+        services.spool.start()
+        services.identity.start()
+        await services.registry.start()
+        self._services = services
+        self._fold_task = asyncio.create_task(self._fold(services), name="telemetry")
+
+    async def _stop(self) -> None:
+        services = self._services
+        assert services is not None
+        assert self._fold_task is not None
+        self._fold_task.cancel()
+        await asyncio.gather(self._fold_task, return_exceptions=True)
+        await services.spool.stop(STOP_DEADLINE_S)
+        await services.identity.stop()
+        await services.registry.stop()
+        services.counts.fold()
+
+    async def _fold(self, services: Services) -> None:
+        while True:
+            services.counts.fold()
+            telemetry.FLUSH_FAILING.set(services.spool.failing_for_s)
+            await asyncio.sleep(FOLD_EVERY_S)
+
+
+def _handler(scope: Scope) -> Handler:
+    path, method = scope["path"], scope["method"]
+    methods = ROUTES.get(path)
+    if methods is None:
+        if not path.startswith(STRIPE_PREFIX):
+            raise RequestRefused(NOT_FOUND)
+        methods = {"POST": stripe.post_for_client}
+    handler = methods.get(method)
+    if handler is not None:
+        return handler
+    if method == "OPTIONS" and path in CROSS_ORIGIN:
+        return _preflight
+    raise RequestRefused(METHOD_NOT_ALLOWED, f"It takes {', '.join(sorted(methods))}.")
+
+
+async def _preflight(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
+    headers = [
+        CORS,
+        (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+        (b"access-control-allow-headers", header(scope, b"access-control-request-headers") or b"content-type"),
+        (b"access-control-max-age", b"86400"),
+    ]
+    await respond(send, 204, headers)
+    return PREFLIGHT_ANSWERED
+
+
+def _error_headers(scope: Scope, problem: Problem) -> Headers:
+    headers: Headers = []
+    if scope["path"] in CROSS_ORIGIN:
+        headers.append(CORS)
+    if problem is METHOD_NOT_ALLOWED:
+        allowed = ROUTES.get(scope["path"], {"POST": None})
+        headers.append((b"allow", ", ".join(sorted(allowed)).encode()))
+    return headers
+
+
+def _log_refusal(problem: Problem, scope: Scope) -> None:
+    if log.isEnabledFor(problem.level):
+        log.log(problem.level, "refused: %s %s: %s", scope["method"], scope["path"][:100], problem.code)

@@ -1,0 +1,21 @@
+"""What a handler may use: made at start-up, the same for every request of the process."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relo_ingest.identity import Identity
+from relo_ingest.ingest.quota import Quota
+from relo_ingest.registry.refresh import Registry
+from relo_ingest.settings import Settings
+from relo_ingest.spool.spool import Spool
+from relo_ingest.telemetry import RequestCounts
+
+
+class Services(msgspec.Struct, frozen=True):
+    settings: Settings
+    registry: Registry
+    spool: Spool
+    identity: Identity
+    quota: Quota
+    counts: RequestCounts

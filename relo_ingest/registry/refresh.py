@@ -1,0 +1,120 @@
+"""Keeps a process's snapshot fresh, and the last good copy on disk for a start without ClickHouse.
+
+Two seconds between looks leaves room in the promise that a change is seen within five.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from relo_ingest.clickhouse.client import connect_async, first_line
+from relo_ingest.clickhouse.migrate import SCHEMA_VERSION, SELECT_SCHEMA_VERSION
+from relo_ingest.registry import snapshot
+from relo_ingest.registry.secrets import Keyring
+from relo_ingest.registry.snapshot import Row, Snapshot
+from relo_ingest.settings import Settings
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.asyncclient import AsyncClient
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 2.0
+COPY_FILE = "registry.json"
+
+SELECT_VERSION = "SELECT max(version) FROM registry"
+SELECT_ROWS = "SELECT kind, key, body FROM registry_current ORDER BY kind, key"
+
+
+class Copy(msgspec.Struct):
+    """The file: rows as stored, secrets still encrypted."""
+
+    version: int
+    rows: list[Row]
+
+
+class Registry:
+    """The current snapshot (``.snapshot``), the schema's version, and the task that renews both.
+
+    ``schema_version`` is None until ClickHouse was asked once.
+    """
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self._settings = settings
+        self._keyring = keyring
+        self._path = settings.data_path / COPY_FILE
+        self._client: AsyncClient | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.snapshot: Snapshot = snapshot.EMPTY
+        self.schema_version: int | None = None
+
+    @property
+    def schema_is_old(self) -> bool:
+        return self.schema_version is not None and self.schema_version < SCHEMA_VERSION
+
+    async def start(self) -> None:
+        """Load the copy on disk, try ClickHouse once, then keep looking. Never fails."""
+        self._load_copy()
+        await self._try_refresh()
+        self._task = asyncio.create_task(self._run(), name="registry")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            await self._try_refresh()
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self._refresh()
+        except Exception as error:  # whatever is wrong over there, the last snapshot stays in force
+            log.warning("registry not refreshed: %s", first_line(error))
+
+    async def _refresh(self) -> None:
+        if self._client is None:
+            self._client = await connect_async(self._settings)
+        self.schema_version = int(await self._client.command(SELECT_SCHEMA_VERSION))
+        if self.schema_is_old:
+            return
+        version = int(await self._client.command(SELECT_VERSION))
+        if version == self.snapshot.version:
+            return
+        rows: list[Row] = [tuple(r) for r in (await self._client.query(SELECT_ROWS)).result_rows]
+        self._use(version, rows)
+        write_atomically(self._path, msgspec.json.encode(Copy(version, rows)))
+        log.info("registry version %d in force", version)
+
+    def _load_copy(self) -> None:
+        try:
+            copy = msgspec.json.decode(self._path.read_bytes(), type=Copy)
+        except FileNotFoundError:
+            return
+        except (OSError, msgspec.MsgspecError) as error:
+            log.error("registry copy %s not usable: %s", self._path, error)
+            return
+        self._use(copy.version, copy.rows)
+
+    def _use(self, version: int, rows: list[Row]) -> None:
+        self.snapshot = snapshot.build(version, rows, self._keyring, self._settings.stripe_webhook_secret)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace ``path`` so that a reader, or a crash, finds the old content or the new, never a part."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
