@@ -28,7 +28,7 @@ CLIENT_ID, SLUG = 1, "demo"
 HOUR, DAY = 3_600_000, 86_400_000
 PATIENCE_S = 30.0
 BROWSERS = (
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Safari/605.1.15",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
     "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0",
 )
@@ -115,7 +115,7 @@ STORY = (
     Visitor("Sven", 2, [("ana", 40), ("luis", 5)], ["page", "identify", "view_product", "add_to_cart"],
             Sale(59_00, "eur", email="sven@example.com"), "two partners: the last click wins"),
     Visitor("Nora", 2, [], ["page", "view_product"], Sale(30_00, "usd"), "came by herself: nobody earns"),
-    Visitor("Test card", 1, [("ana", 1)], ["page"], Sale(999_00, "usd", "metadata", live=False), "test mode: never counts"),
+    Visitor("Test card", 1, [("ana", 1)], ["page"], Sale(999_00, "usd", "metadata", live=False), "test mode: no sale"),
     Visitor("Ines", 1, [("ana", 2)], ["page", "view_product"]),
     Visitor("Tom", 1, [("luis", 2)], ["page", "view_product", "add_to_cart"]),
     Visitor("Yuki", 0, [("luis", 6)], ["page", "view_product", "add_to_cart", "begin_checkout"],
@@ -147,13 +147,19 @@ class Storyteller:
             self._pages(visitor, device_id, ulid.new_at(sold_at), sold_at - HOUR, browser)
         return self._pay(visitor.sale, sold_at, click_id) if visitor.sale else ""
 
+    def _address(self, sale: Sale) -> str | None:
+        """An address of this run alone, or the devices of an earlier run would be known by it too."""
+        return sale.email.replace("@", f"+{self._now}@") or None
+
     def _request(self, method: str, path: str, expected: int, **options: Any) -> urllib3.BaseHTTPResponse:
         try:
             response = self._http.request(method, self._base_url + path, redirect=False, **options)
         except urllib3.exceptions.HTTPError:
             raise DemoFailed(f"nothing answers at {self._base_url}; start it with `relo up`") from None
         if response.status != expected:
-            raise DemoFailed(f"{method} {path.partition('?')[0]} was answered {response.status}: {response.data.decode()[:200]}")
+            raise DemoFailed(
+                f"{method} {path.partition('?')[0]} was answered {response.status}: {response.data.decode()[:200]}"
+            )
         return response
 
     def _click(self, partner: str, at: int, browser: str) -> str:
@@ -173,7 +179,7 @@ class Storyteller:
                 "title": "Demo shop", "lang": "en", "screen": "1440x900",
             }  # fmt: skip
             if name == "identify" and visitor.sale:
-                beacon["email_hash"] = digest.email_hash(visitor.sale.email)
+                beacon["email_hash"] = digest.email_hash(self._address(visitor.sale) or "")
             if name == "add_to_cart":
                 beacon |= {"value": "12.50", "currency": "USD", "products": [{"id": "coffee", "quantity": 1}]}
             beacons.append(beacon)
@@ -186,7 +192,7 @@ class Storyteller:
         session = {
             "id": f"cs_demo_{unique}", "object": "checkout.session", "mode": "payment", "payment_status": "paid",
             "amount_total": sale.amount, "currency": sale.currency, "payment_intent": intent, "invoice": None,
-            "customer": f"cus_demo_{unique}", "customer_details": {"email": sale.email or None},
+            "customer": f"cus_demo_{unique}", "customer_details": {"email": self._address(sale)},
             "client_reference_id": click_id if sale.click_in == "client_reference_id" else None,
             "metadata": {"relo_click_id": click_id} if sale.click_in == "metadata" else {},
         }  # fmt: skip

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from relo_ingest.clickhouse import migrate
 from relo_ingest.clickhouse.client import connect
 from relo_ingest.errors import ReloError
-from relo_ingest.ingest.server import AddressInUse, check_address, check_data_directory
+from relo_ingest.preflight import AddressInUse, check_address, check_data_directory
 from relo_ingest.registry.secrets import keyring
 from relo_ingest.settings import Settings
 
@@ -84,7 +84,7 @@ def _redis(settings: Settings) -> str:
 def _address(settings: Settings) -> str:
     where = f"{settings.ingest.host}:{settings.ingest.port}"
     try:
-        check_address(settings.ingest.host, settings.ingest.port)
+        check_address(settings.ingest.host, settings.ingest.port, "RELO_INGEST_PORT")
     except AddressInUse:
         return f"{where} is in use, by the running service or by something else"
     return f"{where} is free"

@@ -50,9 +50,7 @@ NOT_FOUND = Problem("not_found", 404, "There is nothing at this path.")
 METHOD_NOT_ALLOWED = Problem("method_not_allowed", 405, "This path does not take this method.")
 BODY_TOO_SLOW = Problem("body_too_slow", 408, "The body did not arrive in time; send it again.", retryable=True)
 BODY_TOO_LARGE = Problem("body_too_large", 413, "The body is too large; send fewer events at once.")
-UNSUPPORTED_MEDIA_TYPE = Problem(
-    "unsupported_media_type", 415, "Send application/json, or text/plain with JSON in it."
-)
+UNSUPPORTED_MEDIA_TYPE = Problem("unsupported_media_type", 415, "Send application/json, or text/plain with JSON in it.")
 OVER_QUOTA = Problem("over_quota", 429, "This client sends too many events; slow down.", True, retry_after_s=1)
 INTERNAL = Problem("internal", 500, "Something broke here; it has been logged.", True, logging.ERROR)
 SPOOL_FULL = Problem(

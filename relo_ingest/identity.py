@@ -33,7 +33,9 @@ class Identity:
         self._pending: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._timeout_s = settings.redis.timeout_ms / 1000
         self._redis = (
-            redis.asyncio.from_url(settings.redis.url, socket_timeout=1.0, socket_connect_timeout=1.0)
+            redis.asyncio.from_url(
+                settings.redis.url, socket_timeout=1.0, socket_connect_timeout=1.0, decode_responses=True
+            )
             if settings.redis.url
             else None
         )
@@ -76,7 +78,7 @@ class Identity:
             return ""
         if found is None:
             return ""
-        device_id = found.decode("ascii", "replace")
+        device_id = str(found)
         self._keep(key, device_id)
         return device_id
 

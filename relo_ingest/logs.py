@@ -11,7 +11,7 @@ import time
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: ``ts`` (ISO 8601, UTC), ``level``, ``logger``, ``message``, ``pid``, ``error``."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -10,11 +10,14 @@ from decimal import ROUND_HALF_EVEN, Decimal
 
 from relo_ingest.events import SCALE
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
+ZERO_DECIMAL = frozenset(
+    ("BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF")
+)
+THREE_DECIMAL = frozenset(["BHD", "JOD", "KWD", "OMR", "TND"])
 NO_MINOR_UNIT = ZERO_DECIMAL | {"ISK", "UGX"}
 """Currencies without a minor unit. Stripe still sends ISK and UGX multiplied by 100."""
 
+UNIT = Decimal(1) / SCALE
 MAX_SCALED = 10**18 - 1
 """Largest magnitude that Decimal(18, 4) holds, in 1/SCALE units."""
 
@@ -44,7 +47,8 @@ def scaled_from_decimal(value: Decimal) -> int:
         raise ValueError("expected a finite amount")
     if value.adjusted() > 15:  # before any arithmetic: 1e999999 is short to send and long to compute
         raise ValueError("the amount is too large")
-    scaled = int((value * SCALE).to_integral_value(rounding=ROUND_HALF_EVEN))
+    # One rounding, on the value itself: a product would first be rounded to the context's 28 digits.
+    scaled = int(value.quantize(UNIT, rounding=ROUND_HALF_EVEN) * SCALE)
     if not -MAX_SCALED <= scaled <= MAX_SCALED:
         raise ValueError("the amount is too large")
     return scaled

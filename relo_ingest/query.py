@@ -24,7 +24,11 @@ def print_answer(settings: Settings, sql: str, style: str) -> None:
         answer = client.raw_query(
             sql.strip().rstrip(";"),
             fmt=FORMATS[style],
-            settings={"output_format_pretty_row_numbers": 0, "output_format_pretty_color": 0, "output_format_pretty_max_rows": 100_000},
+            settings={
+                "output_format_pretty_row_numbers": 0,
+                "output_format_pretty_color": 0,
+                "output_format_pretty_max_rows": 100_000,
+            },
         )
     except ClickHouseError as error:
         raise QueryFailed(str(error).strip()) from None

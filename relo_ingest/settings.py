@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,7 +32,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class Ingest(_Section):
+class Ingest(_Section, frozen=True):
     host: str = "127.0.0.1"
     """Listen address. Loopback, because TLS and the public address belong to the proxy in front."""
     port: Port = 4080
@@ -45,10 +45,10 @@ class Ingest(_Section):
     body_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     """A request body must be complete after this many seconds: the server underneath never gives up."""
     cookie_domain: str = ""
-    """Domain of the click cookie. Empty: the host that answered, which is right unless links and sites share a domain."""
+    """Domain of the click cookie. Empty: the host that answered, right unless links and sites share a domain."""
 
 
-class Spool(_Section):
+class Spool(_Section, frozen=True):
     segment_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 28)] = 8 << 20
     """Size at which a segment is sealed: one insert of this size takes the engine tens of milliseconds."""
     segment_rows: Annotated[int, Meta(ge=100, le=1_000_000)] = 20_000
@@ -59,7 +59,7 @@ class Spool(_Section):
     """Disk that unflushed segments may take; beyond it requests are answered 503. 4 GiB is hours of usual traffic."""
 
 
-class Quotas(_Section):
+class Quotas(_Section, frozen=True):
     beacons_per_s: Annotated[int, Meta(ge=1)] = 2_000
     """Beacon events a second that one client may send to one worker; beyond it 429. One runaway site
     must not take the others' place; 2,000 is a very large shop."""
@@ -67,7 +67,7 @@ class Quotas(_Section):
     """Events that one client may send at once after a quiet time: some seconds of the rate."""
 
 
-class ClickHouse(_Section):
+class ClickHouse(_Section, frozen=True):
     url: str = ""
     """``http(s)://user:password@host:port/database``. Empty: the embedded engine."""
     embedded_port: Port = 8123
@@ -76,24 +76,24 @@ class ClickHouse(_Section):
     """Longest wait for one call: a server that hangs is as bad as one that refuses."""
 
 
-class Redis(_Section):
+class Redis(_Section, frozen=True):
     url: str = ""
     """``redis://host:port/0``. Empty: each process keeps its own identity cache; results are the same."""
     timeout_ms: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Longest wait for an identity while a webhook is answered; the worker resolves what was missed."""
 
 
-class Worker(_Section):
+class Worker(_Section, frozen=True):
     interval_s: Annotated[float, Meta(ge=0.05, le=3600)] = 1.0
     """Pause between two rounds of attribution: with the segment's age, the delay from payment to ledger entry."""
 
 
-class Log(_Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
+class Log(_Section, frozen=True):
+    level: Annotated[str, Meta(pattern=r"^(debug|info|warning|error)\Z")] = "info"
     """Least level that is written. Each line is one JSON object on stderr."""
 
 
-class Settings(_Section):
+class Settings(_Section, frozen=True):
     data_dir: str = "relo-data"
     """Segments, the embedded engine's files, the registry's last good copy, the generated key."""
     secret_key: str = ""
@@ -202,13 +202,17 @@ def _validated(settings: Settings) -> Settings:
     ):
         if not url:
             continue
-        parts = urlsplit(url)
+        expected = f"{name}: expected {' or '.join(s + '://…' for s in schemes)} with a host"
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise ConfigError(expected) from None
         if parts.scheme not in schemes or not (parts.hostname or parts.scheme == "unix"):
-            raise ConfigError(f"{name}: expected {' or '.join(s + '://…' for s in schemes)} with a host")
+            raise ConfigError(expected)
         try:
             _ = parts.port
         except ValueError:
-            raise ConfigError(f"{name}: the port is not a number") from None
+            raise ConfigError(f"{name}: the port is not a number up to 65535") from None
     if settings.spool.cap_bytes < 2 * settings.spool.segment_bytes:
         raise ConfigError("spool.cap_bytes: expected at least twice spool.segment_bytes")
     return settings

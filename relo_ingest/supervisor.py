@@ -23,7 +23,7 @@ from relo_ingest import lifeline
 from relo_ingest.clickhouse import migrate
 from relo_ingest.clickhouse.client import connect, first_line
 from relo_ingest.errors import ConfigError, ReloError
-from relo_ingest.ingest.server import check_address, check_data_directory
+from relo_ingest.preflight import check_address, check_data_directory
 from relo_ingest.registry import apply, model
 from relo_ingest.registry.secrets import keyring
 from relo_ingest.settings import Settings
@@ -74,7 +74,9 @@ class Supervisor:
             loop.add_signal_handler(signum, self._stopping.set)
         settings = self._settings
         check_data_directory(settings)
-        check_address(settings.ingest.host, settings.ingest.port)
+        check_address(settings.ingest.host, settings.ingest.port, "RELO_INGEST_PORT")
+        if settings.embedded:
+            check_address("127.0.0.1", settings.clickhouse.embedded_port, "RELO_CLICKHOUSE_EMBEDDED_PORT")
         self._logs.mkdir(exist_ok=True)
         keyring(settings, create=True)
         lifeline.mark_parent(os.environ)
@@ -82,7 +84,9 @@ class Supervisor:
         try:
             await self._start_all()
             if not self._stopping.is_set():
-                print(f"ready: {self._base_url} (demo shop at /demo; `relo demo` sends a story; Ctrl-C stops)", flush=True)
+                print(
+                    f"ready: {self._base_url} (demo shop at /demo; `relo demo` sends a story; Ctrl-C stops)", flush=True
+                )
             await self._stopping.wait()
         finally:
             await self._stop_all()
@@ -99,13 +103,20 @@ class Supervisor:
         settings = self._settings
         if settings.embedded:
             port = settings.clickhouse.embedded_port
-            await self._start("clickhouse", ["clickhouse"], f"http://127.0.0.1:{port} (embedded)", f"http://127.0.0.1:{port}/ping")
+            await self._start(
+                "clickhouse", ["clickhouse"], f"http://127.0.0.1:{port} (embedded)", f"http://127.0.0.1:{port}/ping"
+            )
         else:
             say("clickhouse", f"{settings.clickhouse_dsn.rpartition('@')[2]} (yours)")
         if self._stopping.is_set():
             return
         await self._unless_stopping(asyncio.to_thread(self._prepare_database))
-        await self._start("ingest", ["ingest"], f"{self._base_url} ({settings.ingest.workers} workers)", f"{self._base_url}/health/ready")
+        await self._start(
+            "ingest",
+            ["ingest"],
+            f"{self._base_url} ({settings.ingest.workers} workers)",
+            f"{self._base_url}/health/ready",
+        )
         await self._start("worker", ["worker"], f"attribution every {settings.worker.interval_s:g} s", "")
 
     async def _unless_stopping(self, work: Awaitable[None]) -> None:
@@ -138,7 +149,9 @@ class Supervisor:
     async def _start(self, name: str, arguments: list[str], where: str, url: str) -> None:
         if self._stopping.is_set():
             return
-        child = Child(name, arguments, where, (lambda: _answers(url)) if url else (lambda: True), self._logs / f"{name}.log")
+        child = Child(
+            name, arguments, where, (lambda: _answers(url)) if url else (lambda: True), self._logs / f"{name}.log"
+        )
         self._children.append(child)
         await self._spawn(child)
         await self._wait_until_up(child)

@@ -23,9 +23,7 @@ ROWS_LOST = Counter("relo_rows_lost_total", "Rows of a damaged segment that coul
 SEGMENTS_DAMAGED = Counter("relo_segments_damaged_total", "Segments set aside because their header is damaged.")
 FLUSH_SECONDS = Histogram("relo_flush_seconds", "Duration of one insert.", ["lane"])
 FLUSH_FAILURES = Counter("relo_flush_failures_total", "Inserts that failed and will be tried again.", ["lane"])
-FLUSH_FAILING = Gauge(
-    "relo_flush_failing_seconds", "Time since inserts stopped working.", multiprocess_mode="livemax"
-)
+FLUSH_FAILING = Gauge("relo_flush_failing_seconds", "Time since inserts stopped working.", multiprocess_mode="livemax")
 
 
 class RequestCounts:

@@ -19,9 +19,7 @@ TOO_NEW: Final = 4
 MISMATCH: Final = 5
 """No ``v1`` matches the payload under any secret, or there is no secret."""
 
-def verify(
-    payload: bytes, header: bytes | str | None, secrets: Iterable[bytes], now: int, tolerance: int = 300
-) -> int:
+def verify(payload: bytes, header: bytes | str | None, secrets: Iterable[bytes], now: int, tolerance: int = 300) -> int:
     """What to think of a signed payload: one of the constants above.
 
     ``payload`` is the raw body, byte by byte as received. A ``bytes`` header is read as Latin-1 (ASGI).

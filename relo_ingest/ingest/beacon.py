@@ -12,6 +12,7 @@ from msgspec import Meta
 from relo_ingest._fast import digest, ulid
 from relo_ingest.errors import INVALID_EVENT, MALFORMED_JSON, RequestRefused
 from relo_ingest.events import Event
+from relo_ingest.ingest.http import UNREADABLE
 from relo_ingest.money import scaled_from_decimal
 
 PAST_MS = 30 * 86_400_000
@@ -63,10 +64,8 @@ def decode(body: bytes) -> tuple[Beacon, Extras]:
     except msgspec.ValidationError as error:
         if "unknown field" not in str(error):
             raise RequestRefused(INVALID_EVENT, _reason(error)) from None
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise RequestRefused(MALFORMED_JSON, _reason(error)) from None
-    except RecursionError:
-        raise RequestRefused(MALFORMED_JSON, "It is nested too deep.") from None
     fields = _decode_object(body)
     extras = {k: v for k, v in fields.items() if k not in KNOWN_FIELDS}
     try:
@@ -76,15 +75,13 @@ def decode(body: bytes) -> tuple[Beacon, Extras]:
 
 
 def decode_array(body: bytes) -> list[tuple[Beacon, Extras] | RequestRefused]:
-    """An array of beacons; an element that is wrong stands as its refusal. Raises RequestRefused when it is no array."""
+    """An array of beacons; an element that is wrong stands as its refusal. Raises RequestRefused for no array."""
     try:
         return [(b, {}) for b in _decode_array(body)]
     except msgspec.ValidationError:
         pass
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise RequestRefused(MALFORMED_JSON, _reason(error)) from None
-    except RecursionError:
-        raise RequestRefused(MALFORMED_JSON, "It is nested too deep.") from None
     found: list[tuple[Beacon, Extras] | RequestRefused] = []
     for element in _decode_raw_array(body):
         try:
@@ -196,10 +193,14 @@ def _properties(beacon: Beacon, extras: Extras) -> bytes:
 def _raw_json(name: str, value: str) -> msgspec.Raw:
     try:
         return msgspec.Raw(_encode(msgspec.json.decode(value)))
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         raise RequestRefused(INVALID_EVENT, f"{name}: expected JSON.") from None
 
 
 def _reason(error: Exception) -> str:
-    """msgspec's message names types and paths, never values."""
+    """msgspec's messages name types and paths, never values; the others' may hold a part of the body."""
+    if isinstance(error, RecursionError):
+        return "It is nested too deep."
+    if isinstance(error, UnicodeDecodeError):
+        return "It is not UTF-8."
     return str(error).replace("`", "").replace(" - at $.", " at ").replace(" - at $", "") + "."

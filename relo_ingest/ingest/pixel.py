@@ -68,7 +68,7 @@ EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
-    """One beacon or an array of up to 500. 204; 200 with the refusals when only some elements of an array were taken."""
+    """One beacon or an array of up to 500. 204; 200 with the refusals when only a part was taken."""
     media_type = header(scope, b"content-type").partition(b";")[0].strip().lower()
     if media_type not in (b"", b"application/json", b"text/plain"):
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)

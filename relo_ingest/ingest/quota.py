@@ -17,7 +17,7 @@ class Quota:
         self._buckets: dict[int, tuple[float, float]] = {}
 
     def take(self, client_id: int, events: int) -> None:
-        """Take ``events`` tokens of the client. Raises RequestRefused(OVER_QUOTA), and takes none, when they are not there.
+        """Take ``events`` tokens of the client, or none: then raises RequestRefused(OVER_QUOTA).
 
         Only ids of known clients may come here, or a hostile sender could fill the memory.
         """

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import socket
 from pathlib import Path
 
 from relo_ingest import lifeline
-from relo_ingest.errors import ConfigError, ReloError
 from relo_ingest.logs import set_up_logging
+from relo_ingest.preflight import check_address, check_data_directory
 from relo_ingest.settings import Settings, load
 
 KILL_AFTER_S = 15
 """A worker process that has not drained by then is killed; its segments are adopted by the next."""
 BACKPRESSURE = 4096
 """Requests that granian hands to the application at once; it queues the others."""
-
-
-class AddressInUse(ReloError):
-    """Something else listens there."""
 
 
 def create_app() -> object:
@@ -36,7 +30,7 @@ def create_app() -> object:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ReloError when it cannot start."""
-    check_address(settings.ingest.host, settings.ingest.port)
+    check_address(settings.ingest.host, settings.ingest.port, "RELO_INGEST_PORT")
     check_data_directory(settings)
     prepare_metrics_directory(settings.data_path / "metrics")
     lifeline.mark_parent(os.environ)
@@ -74,30 +68,3 @@ def prepare_metrics_directory(root: Path) -> None:
     own = root / str(os.getpid())
     own.mkdir(exist_ok=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(own)
-
-
-def check_address(host: str, port: int) -> None:
-    """Raises AddressInUse or ConfigError: granian's own message would come from inside its runtime."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUse(
-                    f"port {port} on {host} is in use; stop what listens there, or set RELO_INGEST_PORT"
-                ) from None
-            raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}; check RELO_INGEST_HOST") from None
-
-
-def check_data_directory(settings: Settings) -> None:
-    """Create it if need be. Raises ConfigError when it cannot be used."""
-    path = settings.data_path
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"data directory {path}: {error.strerror}; check RELO_DATA_DIR") from None

@@ -21,7 +21,7 @@ from relo_ingest.errors import (
     RequestRefused,
 )
 from relo_ingest.events import Event
-from relo_ingest.ingest.http import Receive, Scope, Send, header, read_body, respond_json
+from relo_ingest.ingest.http import UNREADABLE, Receive, Scope, Send, header, read_body, respond_json
 from relo_ingest.ingest.services import Services
 from relo_ingest.money import scaled_from_minor
 from relo_ingest.outcomes import PAYMENT_IGNORED, PAYMENT_STORED, Outcome
@@ -106,7 +106,7 @@ async def _post(
     try:
         envelope = _decode_event(body)
         event = to_event(envelope, client.client_id, time.time_ns() // 1_000_000)
-    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
+    except (*UNREADABLE, OverflowError) as error:
         raise RequestRefused(INVALID_PAYLOAD, f"({type(error).__name__})") from None
     if event is None:
         await respond_json(send, 200, {"received": True, "stored": False})

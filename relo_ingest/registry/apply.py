@@ -66,7 +66,7 @@ def changes(declaration: Declaration, now: Current, keyring: Keyring) -> list[Ch
 
 def write(client: ClickHouseClient, todo: list[Change]) -> int:
     """Add the changes as one new version; returns it."""
-    version = max(time.time_ns() // 1_000_000, int(client.command(SELECT_LAST_VERSION)) + 1)
+    version = max(time.time_ns() // 1_000_000, int(str(client.command(SELECT_LAST_VERSION))) + 1)
     client.insert(
         "registry",
         [(c.kind, c.key, version, msgspec.json.encode(c.after, order="sorted").decode()) for c in todo],

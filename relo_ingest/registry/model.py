@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from relo_ingest.errors import ConfigError
 
-Slug = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+Slug = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")]
 Status = Literal["active", "paused"]
 PaymentKind = Literal["first", "renewal"]
 
@@ -35,21 +35,21 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         raise TypeError("an entry of no kind has no key")
 
 
-class Client(Entry, kw_only=True):
+class Client(Entry, frozen=True, kw_only=True):
     kind: ClassVar[str] = "client"
 
     client_id: Annotated[int, Meta(ge=1, le=2**32 - 1)]
     slug: Slug
     name: str = ""
     status: Status = "active"
-    stripe_secrets: tuple[Annotated[str, Meta(pattern=r"^whsec_\S+$")], ...] = ()
+    stripe_secrets: tuple[Annotated[str, Meta(pattern=r"^whsec_\S+\Z")], ...] = ()
 
     @property
     def key(self) -> str:
         return self.slug
 
 
-class Offer(Entry, kw_only=True):
+class Offer(Entry, frozen=True, kw_only=True):
     kind: ClassVar[str] = "offer"
 
     client: Slug
@@ -66,7 +66,7 @@ class Offer(Entry, kw_only=True):
         return f"{self.client}/{self.slug}"
 
 
-class Partner(Entry, kw_only=True):
+class Partner(Entry, frozen=True, kw_only=True):
     kind: ClassVar[str] = "partner"
 
     ref: Slug
@@ -82,7 +82,7 @@ class Partner(Entry, kw_only=True):
         return self.ref
 
 
-class PromoCode(Entry, kw_only=True):
+class PromoCode(Entry, frozen=True, kw_only=True):
     kind: ClassVar[str] = "promo_code"
 
     client: Slug
@@ -94,7 +94,7 @@ class PromoCode(Entry, kw_only=True):
         return f"{self.client}/{self.code.upper()}"
 
 
-class CommissionRule(Entry, kw_only=True):
+class CommissionRule(Entry, frozen=True, kw_only=True):
     kind: ClassVar[str] = "commission_rule"
 
     client: Slug
@@ -140,11 +140,18 @@ def parse(tables: dict[str, Any], source: str) -> Declaration:
             raise ConfigError(f"{source}: {identity[0]} {entry.key} stands there twice")
         seen.add(identity)
     for offer in declaration.offers:
-        parts = urlsplit(offer.landing_page)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web_address(offer.landing_page):
             raise ConfigError(f"{source}: offer {offer.key}: landing_page: expected http(s)://host/…")
     _unique([(str(c.client_id), c.slug) for c in declaration.clients], "client_id", source)
     return declaration
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _unique(pairs: Sequence[tuple[str, str]], what: str, source: str) -> None:

@@ -85,10 +85,10 @@ class Registry:
     async def _refresh(self) -> None:
         if self._client is None:
             self._client = await connect_async(self._settings)
-        self.schema_version = int(await self._client.command(SELECT_SCHEMA_VERSION))
+        self.schema_version = int(str(await self._client.command(SELECT_SCHEMA_VERSION)))
         if self.schema_is_old:
             return
-        version = int(await self._client.command(SELECT_VERSION))
+        version = int(str(await self._client.command(SELECT_VERSION)))
         if version == self.snapshot.version:
             return
         rows: list[Row] = [tuple(r) for r in (await self._client.query(SELECT_ROWS)).result_rows]
@@ -99,12 +99,11 @@ class Registry:
     def _load_copy(self) -> None:
         try:
             copy = msgspec.json.decode(self._path.read_bytes(), type=Copy)
+            self._use(copy.version, copy.rows)
         except FileNotFoundError:
-            return
+            pass
         except (OSError, msgspec.MsgspecError) as error:
             log.error("registry copy %s not usable: %s", self._path, error)
-            return
-        self._use(copy.version, copy.rows)
 
     def _use(self, version: int, rows: list[Row]) -> None:
         self.snapshot = snapshot.build(version, rows, self._keyring, self._settings.stripe_webhook_secret)

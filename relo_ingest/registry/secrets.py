@@ -22,13 +22,13 @@ class Undecryptable(ReloError):
 class Keyring:
     """Encrypts with the first key, decrypts with any."""
 
-    def __init__(self, keys: str) -> None:
+    def __init__(self, keys: str, source: str = "RELO_SECRET_KEY") -> None:
         """``keys``: Fernet keys, comma-separated. Raises ConfigError when one is not a Fernet key."""
         try:
             self._fernet = MultiFernet([Fernet(k.strip()) for k in keys.split(",") if k.strip()])
         except ValueError:
             raise ConfigError(
-                "RELO_SECRET_KEY: expected Fernet keys (32 bytes in URL-safe base64), comma-separated; "
+                f"{source}: expected Fernet keys (32 bytes in URL-safe base64), comma-separated; "
                 "`relo new-key` prints one"
             ) from None
 
@@ -51,14 +51,14 @@ def keyring(settings: Settings, *, create: bool = False) -> Keyring:
     if settings.secret_key:
         return Keyring(settings.secret_key)
     path = settings.data_path / KEY_FILE
-    if create and settings.embedded and not path.exists():
-        _generate(path)
     try:
-        return Keyring(path.read_text())
+        if create and settings.embedded and not path.exists():
+            _generate(path)
+        return Keyring(path.read_text(encoding="utf-8", errors="replace"), str(path))
     except FileNotFoundError:
         raise ConfigError("RELO_SECRET_KEY is not set; `relo new-key` prints one") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: cannot be made or read: {error.strerror}; check RELO_DATA_DIR") from None
 
 
 def fingerprint(secret: str) -> str:
@@ -72,6 +72,7 @@ def last_four(secret: str) -> str:
 
 def _generate(path: Path) -> None:
     """Write a new key so that it is complete or absent, and readable by nobody else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()

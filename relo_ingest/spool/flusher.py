@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relo_ingest import telemetry
 from relo_ingest._fast.segment import Segment, SegmentDamaged
@@ -118,7 +118,7 @@ class Flusher:
         if self._client is None:
             self._client = await connect_async(self._settings)
         started = time.perf_counter()
-        body = segment.body()
+        body: Any = segment.body()  # aiohttp sends a memoryview without copying it; the client's types do not say so
         try:
             await asyncio.wait_for(
                 self._client.raw_insert(

@@ -45,13 +45,13 @@ class Lane:
         rules: LaneRules,
         directory: Path,
         on_sealed: Callable[[Path], None],
-        may_grow: Callable[[int], bool],
+        reserve: Callable[[int], bool],
     ) -> None:
-        """``on_sealed`` gets the path of each sealed segment; ``may_grow(bytes)`` says whether the disk has room."""
+        """``on_sealed`` gets the path of each sealed segment; ``reserve(bytes)`` says whether there is room."""
         self.rules = rules
         self._directory = directory
         self._on_sealed = on_sealed
-        self._may_grow = may_grow
+        self._reserve = reserve
         self._segment: Segment | None = None
         self._commit: GroupCommit | None = None
         self._first_row_at = 0.0
@@ -123,7 +123,7 @@ class Lane:
         self._on_sealed(sealed)
 
     def _open(self) -> Segment:
-        if not self._may_grow(self.rules.capacity):
+        if not self._reserve(self.rules.capacity):
             raise RequestRefused(SPOOL_FULL)
         segment_id = ulid.new()
         path = self._directory / f"{self.rules.name}-{segment_id}{OPEN}"

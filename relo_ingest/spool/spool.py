@@ -60,7 +60,7 @@ class Spool:
             LaneRules("payments", True, PAYMENTS_CAPACITY, PAYMENTS_ROWS, spool.max_age_ms),
         ):
             flusher = self._flushers[rules.name]
-            self._lanes[rules.name] = Lane(rules, self._own.path, flusher.add, self._may_grow)
+            self._lanes[rules.name] = Lane(rules, self._own.path, flusher.add, self._reserve)
         self.append = self._lanes["beacons"].append
         self.append_durably = self._lanes["payments"].append_durably
         for flusher in self._flushers.values():
@@ -75,7 +75,7 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
-        return not self._may_grow(self._settings.spool.segment_bytes)
+        return self._disk_bytes + self._settings.spool.segment_bytes > self._settings.spool.cap_bytes
 
     async def stop(self, deadline_s: float) -> None:
         """Seal everything and flush what the deadline allows; the rest stays on disk for the next process."""
@@ -94,8 +94,12 @@ class Spool:
         if self._own is not None:
             self._own.release()
 
-    def _may_grow(self, size: int) -> bool:
-        return self._disk_bytes + size <= self._settings.spool.cap_bytes
+    def _reserve(self, size: int) -> bool:
+        """Whether a new segment of ``size`` bytes is within the cap; counted at once, measured again soon."""
+        if self._disk_bytes + size > self._settings.spool.cap_bytes:
+            return False
+        self._disk_bytes += size
+        return True
 
     async def _run(self) -> None:
         next_look = 0.0

@@ -28,9 +28,7 @@ def test_address_is_trimmed_and_lower_cased():
 
 def test_known_hash():
     # printf 'test@example.com' | sha256sum
-    assert digest.email_hash("test@example.com") == (
-        "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
-    )
+    assert digest.email_hash("test@example.com") == ("973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b")
 
 
 @given(st.text(), st.text(), st.text(alphabet=ECMASCRIPT_SPACE), st.text(alphabet=ECMASCRIPT_SPACE))
@@ -101,8 +99,7 @@ def test_key64_fits_an_unsigned_64_bit_column(data):
 
 # RFC 3720, appendix B.4. The table there lists the CRC's bytes as sent, least significant first.
 ISCSI_READ = bytes.fromhex(
-    "01c00000000000000000000000000000140000000000040000000014000000182800000000000000"
-    "0200000000000000"
+    "01c000000000000000000000000000001400000000000400000000140000001828000000000000000200000000000000"
 )
 VECTORS = [
     (bytes(32), 0x8A9136AA),

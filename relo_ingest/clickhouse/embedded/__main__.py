@@ -1,4 +1,4 @@
-"""`python -m relo_ingest.clickhouse.embedded --data-dir D [--port P]`: the server by itself, as the tests start it."""
+"""`python -m relo_ingest.clickhouse.embedded --data-dir D [--port P]`: the server by itself."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ def main() -> int:
     parser.add_argument("--password", default="")
     given = parser.parse_args()
     try:
-        return serve(
-            given.data_dir, host=given.host, port=given.port, user=given.user, password=given.password
-        )
+        return serve(given.data_dir, host=given.host, port=given.port, user=given.user, password=given.password)
     except StartError as error:
         print(f"relo clickhouse: {error}", file=sys.stderr)
         return 1

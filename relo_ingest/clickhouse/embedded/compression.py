@@ -1,6 +1,6 @@
-"""HTTP content codings, streaming in both directions: lz4 (frames), zstd, gzip, deflate, and br when installed.
+"""HTTP content codings, streaming, both ways: lz4 (frames), zstd, gzip, deflate; br for requests when installed.
 
-ClickHouse's own block compression (`compress=1`, `decompress=1`) is another thing and not offered: see `server.py`.
+ClickHouse's own block compression (`compress=1`, `decompress=1`) is another thing: see `server.py`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _zstd_encoder() -> Encoder:
     return encoder
 
 
-# Fastest first: both ends are on one machine, and a client's order carries no preference in ClickHouse either.
+# Fastest first: both ends are on one machine. ClickHouse does not go by the client's order either.
 _ENCODERS: dict[str, Callable[[], Encoder]] = {
     "lz4": _Lz4Encoder,
     "zstd": _zstd_encoder,
@@ -138,6 +138,4 @@ class Decoder:
             raise self._broken("the body ends early")
 
     def _broken(self, why: str) -> QueryError:
-        return QueryError(
-            271, "CANNOT_DECOMPRESS", f"Cannot decompress the {self._encoding} request body: {why}"
-        )
+        return QueryError(271, "CANNOT_DECOMPRESS", f"Cannot decompress the {self._encoding} request body: {why}")

@@ -1,9 +1,9 @@
 """The engine itself: one data directory, held by one process, and its connections.
 
-chDB facts this rests on (measured with chDB 4.4, ClickHouse 26.9): any number of connections per process, each with
-its own settings, database and temporary tables; 0.07 ms to open one; queries on different connections run at the same
-time and release the GIL; a connection may move between threads, but does one thing at a time. chDB does not survive
-fork(), so nothing in this process may fork.
+chDB facts this rests on (measured with chDB 4.4, ClickHouse 26.9): any number of connections per process, each
+with its own settings, database and temporary tables; 0.07 ms to open one; queries on different connections run at
+the same time and release the GIL; a connection may move between threads, but does one thing at a time. chDB does
+not survive fork(), so nothing in this process may fork.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class Engine:
 class Connection:
     """One chDB session, whose settings and database are brought in line with each request before it runs.
 
-    A real server applies a request's settings to that request only. Here they are SET on the connection, and the
-    next request on it (with `session_id`) changes only what differs: the same settings again cost nothing.
+    A real server applies a request's settings to that request only. Here they are SET on the connection, and
+    the next request on it (with `session_id`) changes only what differs: the same settings again cost nothing.
     """
 
     def __init__(self, raw: Any) -> None:
@@ -121,9 +121,7 @@ class Connection:
                 self.raw.query(f"USE {quote_identifier(target)}", "Null")
                 self._current = target
             changes = [
-                f"{name} = {quote(value)}"
-                for name, value in settings.items()
-                if self._applied.get(name) != value
+                f"{name} = {quote(value)}" for name, value in settings.items() if self._applied.get(name) != value
             ]
             changes += [self._undo(name) for name in self._applied if name not in settings]
             if changes:
@@ -141,13 +139,9 @@ class Connection:
 
     def remember(self) -> None:
         """After SET or USE in a session: these now are what the session returns to."""
-        rows = self.raw.query(
-            "SELECT name, value FROM system.settings WHERE changed", "JSONCompactEachRow"
-        ).bytes()
+        rows = self.raw.query("SELECT name, value FROM system.settings WHERE changed", "JSONCompactEachRow").bytes()
         changed = dict(json.loads(line) for line in rows.splitlines())
-        self._own = {
-            name: value for name, value in changed.items() if name not in self._applied and name != "database"
-        }
+        self._own = {name: value for name, value in changed.items() if name not in self._applied and name != "database"}
         current = self.raw.query("SELECT currentDatabase()", "JSONCompactEachRow").bytes()
         self._database = self._current = json.loads(current)[0]
 

@@ -2,15 +2,17 @@
 
 The HTTP status of a ClickHouse error code follows `src/Server/HTTP/exceptionCodeToHTTPStatus.cpp`;
 the numbers are those of the engine served here (`errorCodeToName`). Any code not listed is a 500 there too,
-among them 202 TOO_MANY_SIMULTANEOUS_QUERIES, 164 READONLY, 241 MEMORY_LIMIT_EXCEEDED and 373 SESSION_IS_LOCKED.
+among them 202 TOO_MANY_SIMULTANEOUS_QUERIES, 164 READONLY and 373 SESSION_IS_LOCKED.
 """
 
 from __future__ import annotations
 
 import re
 
+from relo_ingest.errors import ReloError
 
-class StartError(Exception):
+
+class StartError(ReloError):
     """The server cannot start; the message is one line that says what is wrong and how to mend it."""
 
 
@@ -61,9 +63,7 @@ _NOT_FOUND = (46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 152, 336, 511)
 HTTP_STATUS: dict[int, int] = {
     **dict.fromkeys(_BAD_REQUEST, 400),
     194: 401,  # REQUIRED_PASSWORD
-    **dict.fromkeys(
-        (192, 193, 497, 512, 516), 403
-    ),  # user, password, ACCESS_DENIED, role, AUTHENTICATION_FAILED
+    **dict.fromkeys((192, 193, 497, 512, 516), 403),  # user, password, ACCESS_DENIED, role, AUTHENTICATION_FAILED
     **dict.fromkeys(_NOT_FOUND, 404),
     159: 408,  # TIMEOUT_EXCEEDED
     381: 411,  # HTTP_LENGTH_REQUIRED

@@ -1,8 +1,8 @@
 """One query on one connection: the part that blocks, run in the threads of the pool.
 
-How results leave the engine. `send_query` gives a SELECT block by block, and for formats without header or footer
-the blocks one after another are the right bytes: these stream. All other formats (JSON, Parquet, …WithNames…) would
-repeat their header, so the engine materialises them and they are held in memory once.
+How results leave the engine. `send_query` gives a SELECT block by block, and for formats without header or
+footer the blocks one after another are the right bytes: these stream. All other formats (JSON, Parquet,
+…WithNames…) would repeat their header, so the engine materialises them and they are held in memory.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _STREAMED = frozenset(
 _SELECTS = frozenset(("SELECT", "WITH", "FROM"))
 _SHOWS = frozenset(("SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS"))
 _HARMLESS_CONTROL = frozenset(("SET", "USE", "BEGIN", "COMMIT", "ROLLBACK"))
-# From this size (bytes) on an insert is cut into blocks of about 16 MB, so that it does not take its own size in memory.
-# Below, it stays one block, as on a server: all or nothing. The engine's default is 256 MB per block and thread.
+# From this size (bytes) on an insert is cut into blocks of about 16 MB, so that it does not take its own size in
+# memory (the engine's default is 256 MB per block). Below, it stays one block, as on a server: all or nothing.
 LARGE_INSERT = 64 << 20
 _LARGE_INSERT_SETTINGS = {
     "max_insert_block_size": "16384",
@@ -57,7 +57,7 @@ class External:
 
 @dataclass(slots=True)
 class Query:
-    """What to run. `text` is the whole statement, or with `insert` unused; `body` holds the rows of an insert."""
+    """What to run: `text` is the whole statement; with `insert` the rows are in `body` instead."""
 
     connection: Connection
     text: bytes
@@ -128,7 +128,7 @@ class Query:
             raise QueryError.from_engine(error) from None
 
     def read(self, enough: int) -> list[bytes]:
-        """The next pieces of the result, until about `enough` bytes or the end (`done`). Raises QueryError."""
+        """The next pieces of the result, about `enough` bytes or up to the end (`done`). Raises QueryError."""
         pieces: list[bytes] = []
         size = 0
         try:
@@ -166,7 +166,7 @@ class Query:
         settings = dict(self.settings)
         if self.body is not None and self.body.size > LARGE_INSERT:
             settings = {**_LARGE_INSERT_SETTINGS, **settings}
-        # chDB guesses a SELECT before an expression, a server does not. log_comment is how `Engine.kill` finds us.
+        # chDB takes an expression for a SELECT, a server does not. By log_comment `Engine.kill` finds us.
         settings.setdefault("implicit_select", "0")
         settings.setdefault("log_comment", self.connection.marker)
         readonly = settings.get("readonly", "0")
@@ -181,11 +181,9 @@ class Query:
     def _check_readonly(self, readonly: str, sql: str) -> None:
         if readonly == "0":
             return
-        kind = (
-            self.connection.raw.classify_query(sql)["query_class"].name if self.insert is None else "MUTATING"
-        )
+        kind = self.connection.raw.classify_query(sql)["query_class"].name if self.insert is None else "MUTATING"
         temporary = self.keyword == "CREATE" and b"TEMPORARY" in self.text.upper()
-        allowed = kind == "READ_ONLY" or kind == "UNKNOWN" or self.keyword in _HARMLESS_CONTROL or temporary
+        allowed = kind in ("READ_ONLY", "UNKNOWN") or self.keyword in _HARMLESS_CONTROL or temporary
         if not allowed:
             raise QueryError(164, "READONLY", "Cannot execute query in readonly mode")
 
@@ -206,7 +204,7 @@ class Query:
             begin, end = insert.from_input
             statement = insert.statement.encode()
             file = f"/proc/self/fd/{self.body.fileno()}"
-            # `input('structure')` reads the body; `file(path, format, 'structure')` is the same over a descriptor
+            # `input('structure')` reads the body; file(path, format, 'structure') is the same over a descriptor
             call = f"file({quote(file)}, {insert.format}, "
             sql = (statement[:begin] + call.encode() + statement[end:].split(b"(", 1)[1]).decode()
             self._count(raw.query(sql, "Null"))
@@ -234,7 +232,7 @@ class Query:
             counted["result_bytes"] += result.size()
 
     def _empty_block(self) -> bytes:
-        """Native for no rows. A server sends names and types all the same; chDB sends nothing, and they would be lost."""
+        """Native for no rows: a server sends names and types all the same, chDB nothing, and they would be lost."""
         text = self.text
         if self._clause is not None:
             text = text[: self._clause[0]] + text[self._clause[1] :]

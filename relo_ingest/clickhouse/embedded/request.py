@@ -20,8 +20,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 # Of the HTTP interface, not settings of the engine (`HTTPHandler.cpp`).
 _RESERVED = frozenset(
-    (
-        "",
+    [
         "query",
         "database",
         "default_format",
@@ -31,15 +30,20 @@ _RESERVED = frozenset(
         "query_id",
         "stacktrace",
         "role",
-    )
-    + ("buffer_size", "wait_end_of_query", "session_id", "session_timeout", "session_check", "close_session")
-    + ("client_protocol_version", "compress", "decompress")
+        "buffer_size",
+        "wait_end_of_query",
+        "session_id",
+        "session_timeout",
+        "session_check",
+        "close_session",
+        "client_protocol_version",
+        "compress",
+        "decompress",
+    ]
 )
 _STATEMENT_WITHIN = 256 << 10  # bytes (ClickHouse's max_query_size) in which an INSERT's data must begin
 _TEXT_LIMIT = 64 << 20  # bytes of a body that is all text, or a form
-_NATIVE_REVISION = (
-    54405  # newer ones change Native in ways chDB's does not have; clickhouse-connect probes this one
-)
+_NATIVE_REVISION = 54405  # newer ones change Native in ways chDB's does not have; clickhouse-connect probes this one
 
 
 class ClientGone(Exception):
@@ -64,9 +68,7 @@ class Request:
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> Request:
         """From an ASGI scope; a parameter given twice counts once, as the first."""
-        headers = {
-            name.decode("latin-1").lower(): value.decode(errors="replace") for name, value in scope["headers"]
-        }
+        headers = {name.decode("latin-1").lower(): value.decode(errors="replace") for name, value in scope["headers"]}
         params: dict[str, str] = {}
         for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
             params.setdefault(name, value)
@@ -92,9 +94,7 @@ class Request:
         origin, host = self.headers.get("origin"), self.headers.get("host", "")
         foreign = origin is not None and urlsplit(origin).netloc != host
         if foreign or self.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            raise QueryError(
-                516, "AUTHENTICATION_FAILED", "Requests from web pages of another origin are not allowed"
-            )
+            raise QueryError(516, "AUTHENTICATION_FAILED", "Requests from web pages of another origin are not allowed")
         sources: list[tuple[str | None, str | None]] = []
         if "x-clickhouse-user" in self.headers or "x-clickhouse-key" in self.headers:
             sources.append((self.headers.get("x-clickhouse-user"), self.headers.get("x-clickhouse-key")))
@@ -128,7 +128,7 @@ class Request:
         """Sort the parameters into settings and query parameters; raises QueryError (115, 48, 36)."""
         multipart = self.headers.get("content-type", "").startswith("multipart/form-data")
         for name, value in self.params.items():
-            if name in _RESERVED or (multipart and name.endswith(("_format", "_types", "_structure"))):
+            if not name or name in _RESERVED or (multipart and name.endswith(("_format", "_types", "_structure"))):
                 continue
             if name.startswith("param_"):
                 self._add_query_param(name, value)
@@ -140,8 +140,8 @@ class Request:
             raise QueryError(
                 48,
                 "NOT_IMPLEMENTED",
-                "ClickHouse's own block compression (compress=1, decompress=1) is not supported by the embedded engine;"
-                " use Accept-Encoding and Content-Encoding, or set compress=0 in the client",
+                "ClickHouse's own block compression (compress=1, decompress=1) is not supported by the embedded"
+                " engine; use Accept-Encoding and Content-Encoding, or set compress=0 in the client",
             )
         revision = self.params.get("client_protocol_version", "0")
         if not revision.isdecimal() or int(revision) > _NATIVE_REVISION:
@@ -223,9 +223,7 @@ class Request:
         if structure is None and (types := self.params.get(f"{name}_types")):
             structure = ", ".join(f"_{i} {kind}" for i, kind in enumerate(types.split(","), 1))
         if structure is None:
-            raise QueryError(
-                36, "BAD_ARGUMENTS", f"Neither structure nor types are given for external table {name}"
-            )
+            raise QueryError(36, "BAD_ARGUMENTS", f"Neither structure nor types are given for external table {name}")
         return External(name, structure, self.params.get(f"{name}_format", "TabSeparated"), data)
 
 

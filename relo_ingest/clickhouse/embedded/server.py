@@ -2,8 +2,8 @@
 
 What of that interface is not here, because chDB does not offer it:
 - `compress=1` / `decompress=1` (ClickHouse's own block compression): 501. HTTP codings work both ways.
-- `client_protocol_version`: chDB's Native is that of revision 0, without block info and without time zones in type
-  names. The clickhouse-connect probe (54405) sees this and goes on without; newer revisions are answered 501.
+- `client_protocol_version`: chDB's Native is that of revision 0, without block info and without time zones in
+  type names. The clickhouse-connect probe (54405) sees this and goes on without; newer revisions are answered 501.
 - progress headers during a query: the head of a response can be sent once. They are accepted and ignored.
 - `query_id` is echoed, but system.processes shows chDB's own; `KILL QUERY WHERE query_id = …` needs that one.
 - users, roles and quotas: there is one user.
@@ -35,12 +35,8 @@ from .spool import Spool
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-MAX_QUERIES = (
-    32  # at once, each in a thread of its own; the engine's threads are the machine's cores in any case
-)
-_BUFFER = (
-    4 << 20
-)  # bytes of a result held back: a smaller one has a length, a full summary and a status that is right
+MAX_QUERIES = 32  # at once, each in a thread of its own; the engine's threads are the machine's cores in any case
+_BUFFER = 4 << 20  # bytes of a result held back: a smaller one has a length, a full summary and a status that is right
 _STEP = 1 << 20  # bytes per piece of a streamed result
 _DRAIN = 64 << 20  # bytes of a body read and dropped after an error, so that the client reads the answer
 _LINGER = 0.1  # seconds: granian drops what it has not written yet when a response is broken off
@@ -71,9 +67,7 @@ class App:
     def __init__(self, engine: Engine, user: str, password: str) -> None:
         self.engine = engine
         self.pool = ThreadPoolExecutor(MAX_QUERIES, "query")
-        self._control = ThreadPoolExecutor(
-            1, "control"
-        )  # a full pool must not keep a query from being cancelled
+        self._control = ThreadPoolExecutor(1, "control")  # a full pool must not keep a query from being cancelled
         self.sessions = Sessions(engine.connect, self.pool)
         self._credentials = (user, password)
         self._running = 0
@@ -87,13 +81,9 @@ class App:
         if plain:
             return await self._answer(request, send, 200, headers, b"Ok.\n")
         if request.path not in ("", "/", "/query"):
-            text = f"There is no handle {request.path}\n\nUse / or /ping for health checks. Send queries to /?query=.\n"
+            text = f"There is no handle {request.path}\n\nUse / or /ping for health checks, /?query= for queries.\n"
             return await self._answer(request, send, 404, headers, text.encode())
-        query_id = (
-            request.params.get("query_id")
-            or request.headers.get("x-clickhouse-query-id")
-            or str(uuid.uuid4())
-        )
+        query_id = request.params.get("query_id") or request.headers.get("x-clickhouse-query-id") or str(uuid.uuid4())
         if query_id.isprintable() and query_id.isascii():
             headers.append((b"x-clickhouse-query-id", query_id.encode()))
         headers.append((b"x-clickhouse-timezone", self.engine.timezone.encode()))
@@ -110,9 +100,7 @@ class App:
         finally:
             spool.close()
 
-    async def _query(
-        self, request: Request, receive: Receive, send: Send, headers: Headers, spool: Spool
-    ) -> None:
+    async def _query(self, request: Request, receive: Receive, send: Send, headers: Headers, spool: Spool) -> None:
         request.authenticate(*self._credentials)
         request.interpret()
         session_id = request.params.get("session_id")
@@ -148,9 +136,7 @@ class App:
             else:
                 self.pool.submit(connection.close)
 
-    async def _run(
-        self, request: Request, query: Query, receive: Receive, send: Send, headers: Headers
-    ) -> None:
+    async def _run(self, request: Request, query: Query, receive: Receive, send: Send, headers: Headers) -> None:
         began = time.perf_counter_ns()
         query.inspect()
         loop = asyncio.get_running_loop()
@@ -171,9 +157,7 @@ class App:
         try:
             pieces = await self._in_pool(query, gone, first)
             summary = {**query.summary, "elapsed_ns": time.perf_counter_ns() - began}
-            headers.append(
-                (b"x-clickhouse-summary", json.dumps({k: str(v) for k, v in summary.items()}).encode())
-            )
+            headers.append((b"x-clickhouse-summary", json.dumps({k: str(v) for k, v in summary.items()}).encode()))
             if query.cancellable:
                 headers.append((b"x-clickhouse-format", query.format.encode()))
             headers.append((b"content-type", _content_type(query.format).encode()))
@@ -185,9 +169,7 @@ class App:
                 body = b"".join(pieces) if compressed is None else _compress(compressed, pieces)
                 await self._answer(request, send, 200, headers, body)
             else:
-                body_parts = (
-                    part for source in (result.read(), pieces) for whole in source for part in _cut(whole)
-                )
+                body_parts = (part for source in (result.read(), pieces) for whole in source for part in _cut(whole))
                 await self._stream(query, gone, send, headers, body_parts, compressed)
         finally:
             result.close()
@@ -243,8 +225,9 @@ class App:
             return await step
         await asyncio.wait((step, gone), return_when=asyncio.FIRST_COMPLETED)
         while gone.done() and not step.done():
-            # Again if need be: a query that has not begun yet cannot be found to be cancelled.
-            self._control.submit(self.engine.kill, query.connection.marker)
+            # Again if need be: a query that has not begun yet cannot be found to be cancelled. Awaited, so that
+            # it does not hit the next query of a session.
+            await asyncio.get_running_loop().run_in_executor(self._control, self.engine.kill, query.connection.marker)
             await asyncio.wait((step,), timeout=0.2)
         if gone.done():
             with contextlib.suppress(QueryError):
@@ -281,7 +264,7 @@ class App:
         await self._answer(request, send, error.status, kept, text.encode(errors="replace"))
 
     def close(self) -> None:
-        """Cancel what still runs, close every connection, then the engine. Blocks until the threads are done."""
+        """Cancel what still runs, wait for the threads, close every connection, then the engine."""
         if self._running:
             self.engine.kill()
         self.pool.shutdown(wait=True)
@@ -293,7 +276,7 @@ class App:
         """Wait for running queries, cancel them after `_GRACE` seconds."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _GRACE
-        while self._running and loop.time() < deadline:
+        while self._running and loop.time() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.02)
         if self._running:
             await loop.run_in_executor(self._control, self.engine.kill)
@@ -351,9 +334,7 @@ async def _serve(app: App, host: str, port: int) -> None:
         raise AddressInUse(f"the HTTP server on {host}:{port} ended by itself; see the log")
     server.signal_handler_interrupt()  # stops accepting, then waits for the answers under way
     await app.drain()
-    await asyncio.wait(
-        (serving,), timeout=_AFTER_KILL
-    )  # a client that never reads its answer is not waited for
+    await asyncio.wait((serving,), timeout=_AFTER_KILL)  # a client that never reads its answer is not waited for
 
 
 def serve(
@@ -361,7 +342,7 @@ def serve(
 ) -> int:
     """Serve the engine over `data_dir` until SIGTERM or SIGINT; 0 after a clean close.
 
-    Raises DataDirectoryInUse, DataDirectoryUnusable, EngineMissing or AddressInUse with a message for the user.
+    Raises DataDirectoryInUse, DataDirectoryUnusable, EngineMissing, AddressInUse with a line for the user.
     Must run in the main thread, and nothing may fork after it began.
     """
     import uvloop

@@ -24,7 +24,7 @@ class _Session:
 
 
 class Sessions:
-    """All sessions of a server; used on its event loop only. Expiry is a timer, so idle sessions cost no CPU."""
+    """All sessions of a server; used on its event loop only. Idle ones cost a timer, no CPU."""
 
     def __init__(self, connect: Callable[[], Connection], pool: Executor) -> None:
         self._connect, self._pool = connect, pool
@@ -43,16 +43,14 @@ class Sessions:
         return int(given)
 
     def acquire(self, session_id: str, *, must_exist: bool) -> Connection:
-        """The session's connection, now ours alone. Raises QueryError 373 when in use, 372 when it should exist."""
+        """The session's connection, now ours alone; QueryError 373 when in use, 372 when it should exist."""
         session = self._by_id.get(session_id)
         if session is None:
             if must_exist:
                 raise QueryError(372, "SESSION_NOT_FOUND", f"Session {session_id} not found")
             session = self._by_id[session_id] = _Session(self._connect())
         elif session.busy:
-            raise QueryError(
-                373, "SESSION_IS_LOCKED", f"Session {session_id} is locked by a concurrent client"
-            )
+            raise QueryError(373, "SESSION_IS_LOCKED", f"Session {session_id} is locked by a concurrent client")
         session.busy = True
         if session.expiry is not None:
             session.expiry.cancel()

@@ -1,8 +1,8 @@
 """Just enough of ClickHouse's lexer to cut a request into statement and data.
 
-The engine parses the SQL. What has to be known before it does: is this an INSERT, in which format and from which
-byte does its data begin (`src/Parsers/ParserInsertQuery.cpp`), and which FORMAT does a query ask for. Works on bytes,
-because the data behind the statement is not text.
+The engine parses the SQL. What has to be known before it does: is this an INSERT, in which format and from
+which byte does its data begin (`src/Parsers/ParserInsertQuery.cpp`), and which FORMAT does a query ask for. Works
+on bytes, because the data behind the statement is not text.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ _TOKEN = re.compile(
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BEFORE_DATA = re.compile(rb"[ \t\f]*\r?\n?")
 _PAIR = rb"\w+\s*=\s*(?:'(?:[^'\\]|\\.)*'|[-+.\w]+)"
-_SETTINGS = re.compile(
-    rb"\s+SETTINGS\s+" + _PAIR + rb"(?:\s*,\s*" + _PAIR + rb")*", re.IGNORECASE | re.DOTALL
-)
+_SETTINGS = re.compile(rb"\s+SETTINGS\s+" + _PAIR + rb"(?:\s*,\s*" + _PAIR + rb")*", re.IGNORECASE | re.DOTALL)
 _OPENING, _CLOSING = b"([{", b")]}"
 
 
@@ -48,9 +46,7 @@ class Insert:
     statement: str  # without VALUES, FORMAT and data; ends ready for a FORMAT clause
     format: str
     data_at: int  # offset of the first byte of data
-    from_input: (
-        tuple[int, int] | None
-    )  # where `input` of `input('structure')` stands in the statement, if it does
+    from_input: tuple[int, int] | None  # where `input` of `input('structure')` stands in the statement, if it does
 
 
 def _tokens(text: bytes) -> Iterator[_Token]:
@@ -73,7 +69,7 @@ def _tokens(text: bytes) -> Iterator[_Token]:
 
 
 def first_keyword(text: bytes) -> str:
-    """The word a statement begins with, in upper case, through comments and brackets; "" when there is none."""
+    """The word a statement begins with, in upper case, past comments and brackets; "" when there is none."""
     for token in _tokens(text):
         if token.kind == "word":
             return token.value.decode()
@@ -131,9 +127,9 @@ def _insert_with_format(text: bytes, cut: int, name: _Token, input_at: tuple[int
 
 
 def output_format(text: bytes) -> tuple[str, tuple[int, int]] | None:
-    """The FORMAT a query ends with and where that clause stands; None when the query leaves it to the request.
+    """The FORMAT a query ends with and where that clause stands; None when it is left to the request.
 
-    Raises QueryError 358 for INTO OUTFILE, which ClickHouse refuses over HTTP: the file would be the server's.
+    Raises QueryError 358 for INTO OUTFILE, refused over HTTP: the file would be the server's.
     """
     lowered = text.lower()
     if b"format" not in lowered and b"outfile" not in lowered:
@@ -146,12 +142,9 @@ def output_format(text: bytes) -> tuple[str, tuple[int, int]] | None:
                 raise QueryError(358, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
             if previous is not None and previous.value == b"FORMAT" and token.kind == "word":
                 found = (text[token.start : token.end].decode(), (previous.start, token.end))
-            elif (
-                found and token.start >= found[1][1] and previous is not None and previous.end == found[1][1]
-            ):
+            elif found and previous is not None and previous.end == found[1][1]:
                 # `SELECT format AS f FROM t`: a FORMAT clause is followed by SETTINGS, `;` or nothing
-                if token.value not in (b"SETTINGS", b";"):
-                    found = None
+                found = found if token.value in (b"SETTINGS", b";") else None
         previous = token
     return found
 

@@ -1,4 +1,4 @@
-"""A real server process on a free loopback port, shared by the tests of this folder; `start` for one of one's own."""
+"""A real server process on a free loopback port, shared by the tests here; `start` for one of one's own."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Start servers of the test's own; all are killed at its end."""
     servers: list[Server] = []
 
-    def _start(
-        *options: str, data_dir: Path | None = None, port: int | None = None, ready: bool = True
-    ) -> Server:
+    def _start(*options: str, data_dir: Path | None = None, port: int | None = None, ready: bool = True) -> Server:
         servers.append(Server(data_dir or tmp_path / "data", *options, port=port))
         return servers[-1].wait_ready() if ready else servers[-1]
 

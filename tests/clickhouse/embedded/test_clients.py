@@ -51,9 +51,7 @@ class Client:
 
 @pytest.mark.parametrize("compress", COMPRESSIONS)
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_client_inserts_reads_and_sees_errors(
-    server: Server, table: str, kind: str, compress: bool | str
-) -> None:
+def test_client_inserts_reads_and_sees_errors(server: Server, table: str, kind: str, compress: bool | str) -> None:
     with Client(server, kind, compress=compress) as client:
         client.command(f"CREATE TABLE {table} (id UInt64, name String) ENGINE = MergeTree ORDER BY id")
         binary = row_binary(ROWS)
@@ -64,9 +62,7 @@ def test_client_inserts_reads_and_sees_errors(
         columns = [list(range(2 * ROWS, 3 * ROWS)), ["native"] * ROWS]
         client.insert(table, columns, column_names=["id", "name"], column_oriented=True)
 
-        counted = client.query(
-            f"SELECT count(), uniqExact(id), sum(id), countIf(name = 'native') FROM {table}"
-        )
+        counted = client.query(f"SELECT count(), uniqExact(id), sum(id), countIf(name = 'native') FROM {table}")
         assert counted.result_rows == [(3 * ROWS, 3 * ROWS, sum(range(3 * ROWS)), ROWS)]
         found = client.query(
             f"SELECT id, name FROM {table} WHERE id IN {{ids:Array(UInt64)}} OR name = {{name:String}} ORDER BY id",
@@ -108,9 +104,7 @@ def test_streams_commands_and_types(server: Server, kind: str) -> None:
 
 def test_zero_rows_keep_their_columns(server: Server, table: str) -> None:
     with Client(server, "sync") as client:
-        client.command(
-            f"CREATE TABLE {table} (id UInt64, at DateTime, name Nullable(String)) ENGINE = Memory"
-        )
+        client.command(f"CREATE TABLE {table} (id UInt64, at DateTime, name Nullable(String)) ENGINE = Memory")
         for sql in (f"SELECT * FROM {table}", f"SELECT * FROM {table} WHERE id = {{id:UInt8}} -- none\n"):
             empty = client.query(sql, parameters={"id": 1})
             assert empty.column_names == ("id", "at", "name")
@@ -157,9 +151,7 @@ def test_a_token_inserts_once_into_table_and_view(server: Server, table: str) ->
     window = "SETTINGS non_replicated_deduplication_window = 1000"
     with Client(server, "sync") as client:
         client.command(f"CREATE TABLE {table} (id UInt64, name JSON) ENGINE = MergeTree ORDER BY id {window}")
-        client.command(
-            f"CREATE TABLE {table}_sum (d UInt8, n UInt64) ENGINE = SummingMergeTree ORDER BY d {window}"
-        )
+        client.command(f"CREATE TABLE {table}_sum (d UInt8, n UInt64) ENGINE = SummingMergeTree ORDER BY d {window}")
         view = f"SELECT 1 AS d, count() AS n FROM {table}"
         client.command(f"CREATE MATERIALIZED VIEW {table}_mv TO {table}_sum AS {view}")
         body = b"".join(i.to_bytes(8, "little") + b'\x07{"a":1}' for i in range(5000))

@@ -1,4 +1,4 @@
-"""The interface as curl and other tools use it: where the query may stand, formats, headers, errors, users."""
+"""The interface as curl and other tools use it: where the query may stand, formats, headers, errors."""
 
 from __future__ import annotations
 
@@ -28,10 +28,7 @@ def test_curl_variants(server: Server, table: str) -> None:
     assert curl(server, "-d", "SELECT 1 + 1") == "2\n"  # application/x-www-form-urlencoded
     assert curl(server, "--data-binary", "@-", data=b"SELECT 2") == "2\n"
     assert curl(server, "-d", "+ 3", path="/?query=SELECT%201") == "4\n"
-    assert (
-        curl(server, "-G", "--data-urlencode", "query=SELECT 'a b' AS x FORMAT JSONEachRow")
-        == '{"x":"a b"}\n'
-    )
+    assert curl(server, "-G", "--data-urlencode", "query=SELECT 'a b' AS x FORMAT JSONEachRow") == '{"x":"a b"}\n'
     assert curl(server, "-T", "-", path="/?query=SELECT%20", data=b"7") == "7\n"  # PUT, chunked
     assert curl(server, "-F", "query=SELECT {p:UInt8}", "-F", "param_p=9") == "9\n"
     curl(server, "-d", f"CREATE TABLE {table} (id UInt8, s String) ENGINE = Memory")
@@ -44,10 +41,7 @@ def test_curl_variants(server: Server, table: str) -> None:
         data=b"3,c\n4,d\n",
     )
     curl(server, "--data-binary", "@-", data=f'INSERT INTO {table} FORMAT JSONEachRow\n{{"id":5}}'.encode())
-    assert (
-        curl(server, "-d", f"SELECT arraySort(groupArray(id)), max(s) FROM {table}")
-        == "[1,2,3,4,5]\tit\\'s; (\n"
-    )
+    assert curl(server, "-d", f"SELECT arraySort(groupArray(id)), max(s) FROM {table}") == "[1,2,3,4,5]\tit\\'s; (\n"
     compressed = curl(server, "--compressed", "-d", "SELECT 1", path="/?enable_http_compression=1")
     assert compressed == "1\n"
 
@@ -98,10 +92,7 @@ def test_insert_select_and_tables_with_odd_names(server: Server, table: str) -> 
     server.run("INSERT INTO values SELECT {n:UInt8}", database=table, param_n=3)
     server.run("INSERT INTO {t:Identifier} VALUES ({n:UInt8})", database=table, param_n=4, param_t="values")
     assert server.run(f"SELECT format AS f FROM {table}.values ORDER BY format") == "1\n2\n3\n4"
-    assert (
-        server.request("/", b"SELECT count() FROM values", headers={"X-ClickHouse-Database": table}).text
-        == "4\n"
-    )
+    assert server.request("/", b"SELECT count() FROM values", headers={"X-ClickHouse-Database": table}).text == "4\n"
 
 
 def test_headers_tell_about_the_query(server: Server) -> None:
@@ -158,9 +149,9 @@ def test_settings_cannot_inject(server: Server) -> None:
     injected = server.request("/", b"SELECT 1", **{"max_threads = 1, readonly": "1"})
     assert (injected.code, injected.status) == (115, 404)
     value = "', max_block_size = '7"
-    assert server.run(
-        "SELECT getSetting('log_comment'), getSetting('max_block_size') != 7", log_comment=value
-    ) == ("\\', max_block_size = \\'7\t1")
+    assert server.run("SELECT getSetting('log_comment'), getSetting('max_block_size') != 7", log_comment=value) == (
+        "\\', max_block_size = \\'7\t1"
+    )
     assert server.request("/", b"SELECT 1", max_threads="many").status == 400
     assert server.request("/", b"SELECT 1", database="no`db").code == 81
 

@@ -1,4 +1,4 @@
-"""The process: users, concurrency, what a lost client leaves, kill -9, SIGTERM, one owner per directory, memory."""
+"""The process: users, concurrency, lost clients, kill -9, SIGTERM, one owner per directory, memory."""
 
 from __future__ import annotations
 
