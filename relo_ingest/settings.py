@@ -38,7 +38,7 @@ class Ingest(_Section, frozen=True):
     port: Port = 4080
     """Listen port: fixed by the integration guide."""
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
-    """Server processes. One takes tens of thousands of beacons a second; more pay off with more cores."""
+    """Server processes. One keeps one core busy; more pay off with more cores."""
     forwarded_hops: Annotated[int, Meta(ge=0, le=8)] = 0
     """How many proxies of yours stand in front: that entry of X-Forwarded-For, from the right, is the visitor.
     0, because a header that nobody checked is the visitor's own claim."""
@@ -56,7 +56,7 @@ class Spool(_Section, frozen=True):
     max_age_ms: Annotated[int, Meta(ge=10, le=60_000)] = 1_000
     """Age at which a segment is sealed: the delay before an event can be queried."""
     cap_bytes: Annotated[int, Meta(ge=16 << 20)] = 4 << 30
-    """Disk that unflushed segments may take; beyond it requests are answered 503. 4 GiB is hours of usual traffic."""
+    """Disk that unflushed segments may take; beyond it requests are answered 503. 4 GiB holds some 10 million beacons."""
 
 
 class Quotas(_Section, frozen=True):
