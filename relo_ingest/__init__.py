@@ -11,7 +11,8 @@ The path of an event, file by file; imports never go back:
 7. ``worker/``          attribution and commission, one SQL file per step
 
 Beside the path: ``registry`` (who the clients and partners are), ``identity`` (which device an e-mail belongs to),
-``settings``, ``errors``, ``outcomes``, ``money``, ``telemetry``, ``logs``; above it: ``supervisor`` (``relo up``), ``cli``.
+``settings``, ``errors``, ``outcomes``, ``money``, ``telemetry``, ``logs``;
+above it: ``supervisor`` (``relo up``), ``cli``.
 """
 
 __version__ = "0.1.0"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from relo_ingest import __version__, lifeline, settings
-from relo_ingest.errors import ReloError
+from relo_ingest.errors import ConfigError, ReloError
 from relo_ingest.logs import set_up_logging
 from relo_ingest.settings import Settings
 
@@ -53,16 +53,21 @@ def clickhouse(configured: Settings, arguments: argparse.Namespace) -> int:
     """run the embedded ClickHouse engine"""
     from relo_ingest.clickhouse import embedded
 
-    return embedded.serve(configured.data_path / "clickhouse", port=configured.clickhouse.embedded_port)
+    try:
+        return embedded.serve(configured.data_path / "clickhouse", port=configured.clickhouse.embedded_port)
+    except embedded.DataDirectoryUnusable as error:
+        raise ConfigError(str(error)) from None
+    except embedded.StartError as error:
+        raise ReloError(str(error)) from None
 
 
 def migrate(configured: Settings, arguments: argparse.Namespace) -> int:
     """bring the schema up to date"""
     from relo_ingest.clickhouse import migrate
-    from relo_ingest.clickhouse.client import connect
+    from relo_ingest.clickhouse.client import connected
 
-    client = connect(configured)
-    todo = migrate.pending(client) if arguments.dry_run else migrate.apply(client)
+    with connected(configured) as client:
+        todo = migrate.pending(client) if arguments.dry_run else migrate.apply(client)
     for migration in todo:
         print(f"{'would apply' if arguments.dry_run else 'applied'} {migration.number:04}_{migration.name}")
     if not todo:
@@ -72,23 +77,26 @@ def migrate(configured: Settings, arguments: argparse.Namespace) -> int:
 
 def apply(configured: Settings, arguments: argparse.Namespace) -> int:
     """show what a file changes in the registry, and write it"""
-    from relo_ingest.clickhouse.client import connect
+    from relo_ingest.clickhouse.client import connected
     from relo_ingest.registry import apply, model
     from relo_ingest.registry.secrets import keyring
 
     tree = settings.read_file(arguments.file, {})
+    for key in tree:
+        if key not in settings.REGISTRY_TABLES and key not in Settings.__struct_fields__:
+            raise ConfigError(f"{arguments.file}: {key}: no such table")
     declaration = model.parse({k: v for k, v in tree.items() if k in settings.REGISTRY_TABLES}, arguments.file)
     keys = keyring(configured, create=True)
-    client = connect(configured)
-    todo = apply.changes(declaration, apply.current(client), keys)
-    for change in todo:
-        print("\n".join(change.lines()))
-    if not todo:
-        print("nothing to change")
-    elif arguments.dry_run:
-        print(f"{len(todo)} entries would be written")
-    else:
-        print(f"{len(todo)} entries written as version {apply.write(client, todo)}")
+    with connected(configured) as client:
+        todo = apply.changes(declaration, apply.current(client), keys)
+        for change in todo:
+            print("\n".join(change.lines()))
+        if not todo:
+            print("nothing to change")
+        elif arguments.dry_run:
+            print(f"{len(todo)} entries would be written")
+        else:
+            print(f"{len(todo)} entries written as version {apply.write(client, todo)}")
     return 0
 
 
@@ -97,6 +105,24 @@ def query(configured: Settings, arguments: argparse.Namespace) -> int:
     from relo_ingest.query import print_answer
 
     print_answer(configured, arguments.sql, arguments.format)
+    return 0
+
+
+def spool(configured: Settings, arguments: argparse.Namespace) -> int:
+    """look into the segments and the quarantine"""
+    from relo_ingest.spool import inspect
+
+    look = inspect.Inspector(configured)
+    if arguments.action == "ls":
+        lines = look.segments()
+    elif arguments.action == "show":
+        lines = look.show(arguments.name, arguments.rows)
+    elif arguments.action == "replay":
+        lines = look.replay(arguments.name)
+    else:
+        lines = look.quarantine()
+    for line in lines:
+        print(line)
     return 0
 
 
@@ -123,7 +149,7 @@ def new_key(configured: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (up, ingest, worker, clickhouse, migrate, apply, query, doctor, demo, new_key)
+COMMANDS = (up, ingest, worker, clickhouse, migrate, apply, query, spool, doctor, demo, new_key)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -142,6 +168,14 @@ def parser() -> argparse.ArgumentParser:
     by_name["apply"].add_argument("file", help="TOML file with clients, offers, partners, promo codes, rules")
     by_name["query"].add_argument("sql", help="one statement")
     by_name["query"].add_argument("--format", choices=("table", "csv", "json"), default="table")
+    actions = by_name["spool"].add_subparsers(required=True, dest="action", metavar="action")
+    actions.add_parser("ls", help="segments of all processes, and what became of them")
+    actions.add_parser("quarantine", help="rows that ClickHouse refused, and why")
+    show = actions.add_parser("show", help="the rows of a segment, or a row of the quarantine, readable")
+    show.add_argument("--rows", type=int, default=10, help="how many rows of a segment (default: 10)")
+    replay = actions.add_parser("replay", help="send a segment of a dead process, or a row of the quarantine, again")
+    for action in (show, replay):
+        action.add_argument("name", help="a segment id, or the name of a quarantined row")
     return found
 
 

@@ -9,7 +9,7 @@ import redis
 from redis.exceptions import RedisError
 
 from relo_ingest.clickhouse import migrate
-from relo_ingest.clickhouse.client import connect
+from relo_ingest.clickhouse.client import connected
 from relo_ingest.errors import ReloError
 from relo_ingest.preflight import AddressInUse, check_address, check_data_directory
 from relo_ingest.registry.secrets import keyring
@@ -58,14 +58,11 @@ def _secret_key(settings: Settings) -> str:
 
 
 def _clickhouse(settings: Settings) -> str:
-    client = connect(settings)
-    try:
+    with connected(settings) as client:
         todo = migrate.pending(client)
         if todo:
             raise Finding(f"{len(todo)} migrations are pending: run `relo migrate`")
         return f"version {client.server_version}, schema {migrate.SCHEMA_VERSION}"
-    finally:
-        client.close()
 
 
 def _redis(settings: Settings) -> str:

@@ -49,14 +49,16 @@ class Ingest(_Section, frozen=True):
 
 
 class Spool(_Section, frozen=True):
-    segment_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 28)] = 8 << 20
+    segment_bytes: Annotated[int, Meta(ge=1 << 20, le=64 << 20)] = 8 << 20
     """Size at which a segment is sealed: one insert of this size takes the engine tens of milliseconds."""
     segment_rows: Annotated[int, Meta(ge=100, le=1_000_000)] = 20_000
     """Rows at which a segment is sealed."""
     max_age_ms: Annotated[int, Meta(ge=10, le=60_000)] = 1_000
     """Age at which a segment is sealed: the delay before an event can be queried."""
     cap_bytes: Annotated[int, Meta(ge=16 << 20)] = 4 << 30
-    """Disk that unflushed segments may take; beyond it requests are answered 503. 4 GiB holds some 10 million beacons."""
+    """Disk that unflushed segments may take; beyond it 503. 4 GiB holds some 10 million beacons."""
+    disk_floor_bytes: Annotated[int, Meta(ge=0)] = 512 << 20
+    """Space that stays free on the disk, for the engine, its merges and the logs; below it 503."""
 
 
 class Quotas(_Section, frozen=True):

@@ -22,7 +22,22 @@ ROWS_FLUSHED = Counter("relo_rows_flushed_total", "Rows that ClickHouse took.", 
 ROWS_LOST = Counter("relo_rows_lost_total", "Rows of a damaged segment that could not be recovered.")
 SEGMENTS_DAMAGED = Counter("relo_segments_damaged_total", "Segments set aside because their header is damaged.")
 FLUSH_SECONDS = Histogram("relo_flush_seconds", "Duration of one insert.", ["lane"])
-FLUSH_FAILURES = Counter("relo_flush_failures_total", "Inserts that failed and will be tried again.", ["lane"])
+FLUSH_FAILURES = Counter(
+    "relo_flush_failures_total",
+    "Inserts that failed, by what is done about it: retry, bisect, park.",
+    ["lane", "verdict"],
+)
+ROWS_QUARANTINED = Counter("relo_rows_quarantined_total", "Rows that ClickHouse refused, now in quarantine.", ["lane"])
+ROWS_SPOOLED = Counter("relo_rows_spooled_total", "Rows in segments that were sealed.", ["lane"])
+BYTES_SPOOLED = Counter("relo_bytes_spooled_total", "Bytes of rows in segments that were sealed.", ["lane"])
+SEGMENTS_ADOPTED = Counter("relo_segments_adopted_total", "Segments taken over from processes that died.")
+SPOOL_BYTES = Gauge("relo_spool_disk_bytes", "Disk that all segments take.", multiprocess_mode="livemax")
+SPOOL_OLDEST = Gauge(
+    "relo_spool_oldest_seconds", "Age of the oldest segment that is not flushed.", multiprocess_mode="livemax"
+)
+SPOOL_PARKED = Gauge(
+    "relo_spool_parked_segments", "Segments that wait for a migration or a person.", multiprocess_mode="livesum"
+)
 FLUSH_FAILING = Gauge("relo_flush_failing_seconds", "Time since inserts stopped working.", multiprocess_mode="livemax")
 
 

@@ -101,7 +101,8 @@ cdef Step _plan[MOST_COLUMNS]
 cdef int _columns = 0
 cdef Py_ssize_t _properties_offset = 0
 cdef tuple _names = tuple(column.name for column in COLUMNS)
-cdef PyTypeObject *_event_type = <PyTypeObject *>Event
+cdef object _event_class = Event  # owns what the next line borrows
+cdef PyTypeObject *_event_type = <PyTypeObject *>_event_class
 
 MARKS_KEY = "_relo_marks"
 cdef bytes _MARKS_KEY = MARKS_KEY.encode("ascii")

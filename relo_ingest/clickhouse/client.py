@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
@@ -15,9 +18,16 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.asyncclient import AsyncClient
     from clickhouse_connect.driver.client import Client
 
+_CREDENTIALS_REFUSED = re.compile(r"\b(AUTHENTICATION_FAILED|REQUIRED_PASSWORD)\b|\b[Cc]ode: (516|194)\b")
+
 # One client may serve several threads and tasks at once, which a server-side session would forbid.
 common.set_setting("autogenerate_session_id", False)
 
+TEXT_STAYS_TEXT: dict[str, Any] = {
+    # Into a JSON column: "2025-06-01T12:00:00.5Z" would become a DateTime and come back as other text, cut to seconds.
+    "input_format_try_infer_dates": 0,
+    "input_format_try_infer_datetimes": 0,
+}
 INSERT_SETTINGS: dict[str, Any] = {
     # The batches are ours; a server-side one would answer before the rows are safe, or later than we want.
     "async_insert": 0,
@@ -28,6 +38,7 @@ INSERT_SETTINGS: dict[str, Any] = {
     "type_json_skip_duplicated_paths": 1,
     # Late and replayed payments may reach back over many months, each a partition.
     "max_partitions_per_insert_block": 0,
+    **TEXT_STAYS_TEXT,
 }
 
 
@@ -57,6 +68,22 @@ def connect(settings: Settings) -> Client:
         raise unavailable(settings, error) from None
 
 
+@contextlib.contextmanager
+def connected(settings: Settings) -> Iterator[Client]:
+    """A client for one command of an operator: it is closed afterwards, and errors are theirs to read.
+
+    Raises ClickHouseUnavailable and StatementRefused.
+    """
+    client = connect(settings)
+    try:
+        yield client
+    except ClickHouseError as error:
+        hint = "; run `relo migrate`" if "UNKNOWN_TABLE" in str(error) else ""
+        raise StatementRefused(f"{first_line(error)}{hint}") from None
+    finally:
+        client.close()
+
+
 async def connect_async(settings: Settings) -> AsyncClient:
     """An asynchronous client of the running loop. Raises ClickHouseUnavailable when nothing answers."""
     try:
@@ -69,10 +96,14 @@ class ClickHouseUnavailable(ReloError):
     """ClickHouse cannot be reached, or refuses the credentials."""
 
 
+class StatementRefused(ReloError):
+    """ClickHouse refused a statement, or went away while it ran."""
+
+
 def unavailable(settings: Settings, error: Exception) -> ClickHouseUnavailable:
     where = settings.clickhouse_dsn.rpartition("@")[2].removeprefix("http://").removeprefix("https://")
     text = str(error)
-    if "516" in text or "AUTHENTICATION" in text.upper():
+    if _CREDENTIALS_REFUSED.search(text):
         return ClickHouseUnavailable(f"ClickHouse at {where} refuses the user or password; check RELO_CLICKHOUSE_URL")
     what = "does not answer" if isinstance(error, OperationalError | OSError) else first_line(error)
     hint = "start it with `relo up` or `relo clickhouse`" if settings.embedded else "check RELO_CLICKHOUSE_URL"

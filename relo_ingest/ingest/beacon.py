@@ -13,6 +13,7 @@ from relo_ingest._fast import digest, ulid
 from relo_ingest.errors import INVALID_EVENT, MALFORMED_JSON, RequestRefused
 from relo_ingest.events import Event
 from relo_ingest.ingest.http import UNREADABLE
+from relo_ingest.ingest.properties import storable
 from relo_ingest.money import scaled_from_decimal
 
 PAST_MS = 30 * 86_400_000
@@ -180,14 +181,14 @@ def _properties(beacon: Beacon, extras: Extras) -> bytes:
     if props and props[0] != 0x7B:
         raise RequestRefused(INVALID_EVENT, "props: expected an object.")
     if not extras and not beacon.user_id and not beacon.products:
-        return props or b"{}"
+        return storable(props) if props else b"{}"
     merged: Extras = _decode_object(props) if props else {}
     merged.update(extras)
     if beacon.products:
         merged["products"] = beacon.products
     if beacon.user_id:
         merged["user_id"] = msgspec.Raw(_encode(str(beacon.user_id)))
-    return _encode(merged)
+    return storable(_encode(merged))
 
 
 def _raw_json(name: str, value: str) -> msgspec.Raw:

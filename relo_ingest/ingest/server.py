@@ -32,7 +32,7 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises ReloError when it cannot start."""
     check_address(settings.ingest.host, settings.ingest.port, "RELO_INGEST_PORT")
     check_data_directory(settings)
-    prepare_metrics_directory(settings.data_path / "metrics")
+    prepare_metrics_directory(metrics_root(settings))
     lifeline.mark_parent(os.environ)
 
     from granian import Granian
@@ -59,9 +59,16 @@ def serve(settings: Settings) -> None:
     ).serve()
 
 
+def metrics_root(settings: Settings) -> Path:
+    """In memory where there is such a place: metrics are mapped files with holes, and a full disk would kill whoever
+    writes to one."""
+    shared = Path("/dev/shm")  # noqa: S108 one directory of our own in it, by user
+    return shared / f"relo-metrics-{os.getuid()}" if os.access(shared, os.W_OK) else settings.data_path / "metrics"
+
+
 def prepare_metrics_directory(root: Path) -> None:
     """Give the processes started from here a shared directory for their metrics, and remove those of the dead."""
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in root.iterdir():
         if old.name.isdecimal() and not Path("/proc", old.name).exists():
             shutil.rmtree(old, ignore_errors=True)

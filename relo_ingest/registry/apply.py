@@ -85,7 +85,7 @@ def _body(entry: Entry, ids: Mapping[str, int]) -> Body:
 
 
 def _new_secrets(client: Client, now: Current, keyring: Keyring) -> Iterator[Change]:
-    for secret in client.stripe_secrets:
+    for secret in dict.fromkeys(client.stripe_secrets):
         key = f"{client.slug}/{fingerprint(secret)}"
         if ("stripe_secret", key) not in now:
             yield Change(

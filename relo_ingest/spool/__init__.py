@@ -6,5 +6,8 @@ The path of a row, file by file:
 ``sync``       group commit: many payments wait for one fdatasync
 ``directory``  one directory per process, locked while it lives; those of dead processes are adopted
 ``flusher``    one insert per sealed segment, until ClickHouse has it; then the file is deleted
-``spool``      the four put together
+``insert``     that insert: token, time-out, compression
+``failures``   what an error of it means: try again, find the bad row, wait for a person
+``quarantine`` rows that ClickHouse refuses, with the reason
+``spool``      all of it put together; ``inspect`` shows it to people (``relo spool``)
 """

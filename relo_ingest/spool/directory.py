@@ -76,15 +76,19 @@ def adopt_orphans(root: Path) -> Iterator[OwnedDirectory]:
             os.close(fd)
 
 
-def disk_bytes(root: Path) -> int:
-    """Bytes that all segments take, whoever owns them."""
-    total = 0
+def usage(root: Path) -> tuple[int, float]:
+    """What the segments of all processes take: bytes, and when the oldest was made (Unix s; 0.0 without any)."""
+    total, oldest = 0, 0.0
     for owner in root.iterdir() if root.is_dir() else ():
         try:
-            total += sum(e.stat().st_size for e in os.scandir(owner) if e.name.endswith((OPEN, SEALED)))
+            for entry in os.scandir(owner):
+                if entry.name.endswith((OPEN, SEALED)):
+                    total += entry.stat().st_size
+                    made_at = ulid.timestamp_ms(Path(entry.name).stem.rpartition("-")[2]) / 1000
+                    oldest = min(oldest or made_at, made_at)
         except OSError:
             continue  # adopted or removed while we looked
-    return total
+    return total, oldest
 
 
 def sync_directory(path: Path) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from relo_ingest import telemetry
 from relo_ingest._fast import rowbinary, ulid
 from relo_ingest._fast.segment import Segment
 from relo_ingest.clickhouse.migrate import SCHEMA_VERSION
-from relo_ingest.errors import SPOOL_FULL, RequestRefused
+from relo_ingest.errors import BODY_TOO_LARGE, SPOOL_FULL, RequestRefused
 from relo_ingest.events import COLUMNS, Event
 from relo_ingest.spool.directory import OPEN, SEALED, sync_directory
 from relo_ingest.spool.sync import GroupCommit
@@ -60,15 +61,18 @@ class Lane:
     def append(self, event: Event) -> None:
         """Commit one row to the mapped segment: it survives the death of this process.
 
-        Raises RequestRefused(SPOOL_FULL) when there is no room, and ValueError when the row is larger than a segment.
+        Raises RequestRefused: SPOOL_FULL when there is no room, BODY_TOO_LARGE when the row is larger than a segment.
         """
         segment = self._segment
         if segment is None:
             segment = self._open()
-        if not rowbinary.append(segment, event):
-            self.seal()
-            segment = self._open()
-            rowbinary.append(segment, event)
+        try:
+            if not rowbinary.append(segment, event):
+                self.seal()
+                segment = self._open()
+                rowbinary.append(segment, event)
+        except rowbinary.RowTooLarge:
+            raise RequestRefused(BODY_TOO_LARGE) from None
         if segment.rows == 1:
             self._first_row_at = time.monotonic()
 
@@ -113,6 +117,8 @@ class Lane:
     def _finish(self, segment: Segment) -> None:
         path = Path(segment.path)
         rows = segment.rows
+        telemetry.ROWS_SPOOLED.labels(self.rules.name).inc(rows)
+        telemetry.BYTES_SPOOLED.labels(self.rules.name).inc(segment.body_bytes)
         segment.seal()
         segment.close()
         if not rows:

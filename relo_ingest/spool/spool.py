@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from relo_ingest import telemetry
 from relo_ingest.errors import ReloError
 from relo_ingest.events import Event
 from relo_ingest.settings import Settings
-from relo_ingest.spool.directory import OwnedDirectory, adopt_orphans, disk_bytes
+from relo_ingest.spool.directory import OwnedDirectory, adopt_orphans, usage
 from relo_ingest.spool.flusher import Flusher
 from relo_ingest.spool.lane import Lane, LaneRules
+from relo_ingest.spool.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,8 @@ class Spool:
         self._adopted: dict[Path, tuple[OwnedDirectory, set[Path]]] = {}
         self._disk_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._flushers = {name: Flusher(settings, name, self._retired) for name in ("beacons", "payments")}
+        quarantine = Quarantine(settings.data_path / "quarantine")
+        self._flushers = {name: Flusher(settings, name, quarantine, self._retired) for name in ("beacons", "payments")}
         self._lanes: dict[str, Lane] = {}
 
     def start(self) -> None:
@@ -75,7 +79,8 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
-        return self._disk_bytes + self._settings.spool.segment_bytes > self._settings.spool.cap_bytes
+        size = self._settings.spool.segment_bytes
+        return self._disk_bytes + size > self._settings.spool.cap_bytes or not self._disk_has_room(size)
 
     async def stop(self, deadline_s: float) -> None:
         """Seal everything and flush what the deadline allows; the rest stays on disk for the next process."""
@@ -95,11 +100,15 @@ class Spool:
             self._own.release()
 
     def _reserve(self, size: int) -> bool:
-        """Whether a new segment of ``size`` bytes is within the cap; counted at once, measured again soon."""
-        if self._disk_bytes + size > self._settings.spool.cap_bytes:
+        """Whether a new segment of ``size`` bytes may be: within the cap, and above the floor of the disk."""
+        if self._disk_bytes + size > self._settings.spool.cap_bytes or not self._disk_has_room(size):
             return False
-        self._disk_bytes += size
+        self._disk_bytes += size  # measured again soon, together with what other processes hold
         return True
+
+    def _disk_has_room(self, size: int) -> bool:
+        disk = os.statvfs(self._root)
+        return disk.f_bavail * disk.f_frsize - size >= self._settings.spool.disk_floor_bytes
 
     async def _run(self) -> None:
         next_look = 0.0
@@ -119,13 +128,17 @@ class Spool:
             for directory in adopt_orphans(self._root):
                 paths = directory.segments()
                 log.info("adopted %d segments of %s", len(paths), directory.path.name)
+                telemetry.SEGMENTS_ADOPTED.inc(len(paths))
                 if not paths:
                     directory.release()
                     continue
                 self._adopted[directory.path] = (directory, set(paths))
                 for path in paths:
                     self._flushers["payments" if path.name.startswith("payments-") else "beacons"].add(path)
-            self._disk_bytes = disk_bytes(self._root)
+            self._disk_bytes, oldest = usage(self._root)
+            telemetry.SPOOL_BYTES.set(self._disk_bytes)
+            telemetry.SPOOL_OLDEST.set(max(0.0, time.time() - oldest) if oldest else 0.0)
+            telemetry.SPOOL_PARKED.set(sum(f.parked for f in self._flushers.values()))
         except OSError as error:
             log.error("spool directory: %s", error)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from relo_ingest.clickhouse.client import connect, first_line
+from relo_ingest.clickhouse.client import TEXT_STAYS_TEXT, connect, connected, first_line
 from relo_ingest.clickhouse.migrate import SCHEMA_VERSION, SELECT_SCHEMA_VERSION
 from relo_ingest.errors import ReloError
 from relo_ingest.money import NO_MINOR_UNIT, THREE_DECIMAL
@@ -36,6 +36,7 @@ class Step(msgspec.Struct, frozen=True):
         client.command(
             (resources.files("relo_ingest.worker") / f"{self.name}.sql").read_text(encoding="utf-8"),
             parameters=self.parameters,
+            settings=TEXT_STAYS_TEXT,
         )
 
 
@@ -60,11 +61,8 @@ def run_round(client: Client) -> None:
 
 def run_once(settings: Settings) -> None:
     """One round, for ``relo worker --once``. Raises ReloError."""
-    client = connect(settings)
-    try:
+    with connected(settings) as client:
         run_round(client)
-    finally:
-        client.close()
 
 
 def run(settings: Settings, stop: Stop) -> None:

@@ -610,6 +610,16 @@ def test_memory_is_given_back_with_the_last_view(filled, path):
     assert not mapped(path)
 
 
+def test_nobody_gets_a_writable_view_of_committed_rows(filled, path):
+    with pytest.raises((BufferError, TypeError)):
+        struct.pack_into("<I", filled, 0, 1)
+    with pytest.raises(TypeError):
+        filled.body()[0] = 1
+    assert rows_of(filled) == ROWS
+    filled.close()
+    assert not mapped(path)
+
+
 def test_a_forgotten_segment_gives_everything_back(path):
     before = len(os.listdir("/proc/self/fd"))
     segment = create(path)

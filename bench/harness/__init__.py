@@ -1,0 +1,1 @@
+"""What the questions share; see ``bench``."""

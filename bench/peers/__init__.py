@@ -1,0 +1,1 @@
+"""What relo_ingest is measured against."""

@@ -1,0 +1,27 @@
+"""Any ASGI application on granian, with the settings of ``relo_ingest.ingest.server``: only the application differs."""
+
+from __future__ import annotations
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+
+from relo_ingest.ingest.server import BACKPRESSURE
+
+
+def serve(target: str, port: int) -> None:
+    """``target`` is ``module:attribute``."""
+    Granian(
+        target,
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        workers=1,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        websockets=False,
+        backlog=2048,
+        backpressure=BACKPRESSURE,
+        log_enabled=False,
+    ).serve()

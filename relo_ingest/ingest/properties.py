@@ -1,0 +1,50 @@
+"""What has no column of its own: kept in ``properties``, one JSON object, as it came where that is safe."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import msgspec
+
+from relo_ingest._fast import jsontext
+
+LONGEST_NUMBER = 4000
+"""Digits; Python refuses to convert longer ones, because that takes quadratic time."""
+
+
+def storable(text: bytes) -> bytes:
+    """``text`` (one JSON object) itself if ClickHouse takes it, else what comes closest.
+
+    Lone surrogates and raw control characters become U+FFFD, numbers that no double holds become strings, and what is
+    nested deeper than MAX_DEPTH becomes the text of itself.
+    """
+    if jsontext.is_plain(text):
+        return text
+    try:
+        parsed = json.loads(text.decode("utf-8", "replace"), strict=False, parse_float=_number, parse_int=_number)
+    except (ValueError, RecursionError):
+        # A parser before us was content with it, and this one is not: keep the text, as a string.
+        parsed = {"_relo_unreadable": text[:1000].decode("utf-8", "replace")}
+    return msgspec.json.encode(_tamed(parsed, 1))
+
+
+def _number(text: str) -> float | int | str:
+    if text.lstrip("-").isdigit():
+        return int(text) if len(text) < 19 else text
+    value = float(text)
+    return value if math.isfinite(value) and len(text) < LONGEST_NUMBER else text
+
+
+def _tamed(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return "".join(c if c >= " " and not "\ud800" <= c <= "\udfff" else "\ufffd" for c in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict | list):
+        if depth > jsontext.MAX_DEPTH - 1:
+            return _tamed(json.dumps(value), depth)
+        if isinstance(value, list):
+            return [_tamed(v, depth + 1) for v in value]
+        return {str(_tamed(k, depth)): _tamed(v, depth + 1) for k, v in value.items()}
+    return value
