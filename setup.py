@@ -28,7 +28,7 @@ if sanitize:
     compile_args += flags
     link_args += flags
 
-UNITS = ("ulid", "signature", "digest", "jsontext", "rowbinary", "segment")
+UNITS = ("ulid", "signature", "digest", "headers", "jsontext", "rowbinary", "segment")
 
 setup(
     ext_modules=cythonize(

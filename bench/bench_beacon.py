@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bench.harness import load, machine, servers
-from bench.harness.duel import Duel, Ratio
+from bench.harness.duel import Duel
 from bench.harness.load import Run
 from bench.harness.report import Answer, at_least
 
@@ -85,5 +85,3 @@ def _clean(duel: Duel[Run], *names: str) -> bool:
 def _requests(duel: Duel[Run]) -> float:
     return sum(duel.figures("relo", "requests"))
 
-
-__all__ = ["Ratio", "answers"]

@@ -56,6 +56,7 @@ INTERNAL = Problem("internal", 500, "Something broke here; it has been logged.",
 SPOOL_FULL = Problem(
     "spool_full", 503, "Nothing more can be stored safely now; send it again later.", True, logging.ERROR, 5
 )
+TOO_BUSY = Problem("too_busy", 503, "Too many requests at once; send it again.", True, logging.WARNING, 1)
 NOT_READY = Problem("not_ready", 503, "The service has not loaded its registry yet.", True, logging.WARNING, 2)
 
 PROBLEMS: tuple[Problem, ...] = tuple(v for v in dict(globals()).values() if isinstance(v, Problem))

@@ -6,11 +6,14 @@ import sys
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from relo_ingest.clickhouse.client import connect
+from relo_ingest.clickhouse.client import connect, first_line
 from relo_ingest.errors import ReloError
 from relo_ingest.settings import Settings
 
 FORMATS = {"table": "PrettyCompactMonoBlock", "csv": "CSVWithNames", "json": "JSON"}
+
+LONGEST_MESSAGE = 2000
+"""ClickHouse names the whole scope of a query that it does not understand."""
 
 
 class QueryFailed(ReloError):
@@ -31,7 +34,7 @@ def print_answer(settings: Settings, sql: str, style: str) -> None:
             },
         )
     except ClickHouseError as error:
-        raise QueryFailed(str(error).strip()) from None
+        raise QueryFailed(first_line(error, LONGEST_MESSAGE)) from None
     finally:
         client.close()
     sys.stdout.write(answer.decode("utf-8", "replace"))

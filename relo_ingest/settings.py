@@ -44,6 +44,8 @@ class Ingest(_Section, frozen=True):
     0, because a header that nobody checked is the visitor's own claim."""
     body_timeout_s: Annotated[float, Meta(gt=0, le=300)] = 10.0
     """A request body must be complete after this many seconds: the server underneath never gives up."""
+    concurrent_requests: Annotated[int, Meta(ge=1, le=100_000)] = 2_000
+    """Requests under way in one process; beyond it 503 at once, since a queue only makes everybody wait."""
     cookie_domain: str = ""
     """Domain of the click cookie. Empty: the host that answered, right unless links and sites share a domain."""
 
@@ -95,6 +97,20 @@ class Log(_Section, frozen=True):
     """Least level that is written. Each line is one JSON object on stderr."""
 
 
+class Privacy(_Section, frozen=True):
+    redact_parameters: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")], ...] = (
+        *("accesstoken", "apikey", "api_key", "api-key", "auth", "authorization", "bearer", "cardnumber", "card_number"),
+        *("celular", "clientsecret", "contrasena", "correo", "credential", "cvc", "cvv", "email", "e-mail", "emailaddress"),
+        *("iban", "idtoken", "jsessionid", "jwt", "key", "mail", "msisdn", "otp", "pass", "passcode", "passphrase"),
+        *("passwd", "password", "phone", "phonenumber", "phpsessid", "pwd", "refreshtoken", "secret", "sessid", "session"),
+        *("sessionid", "sig", "signature", "ssn", "tel", "telefono", "telephone", "token", "useremail"),
+        *("reset_code", "verification_code"),
+    )
+    """Query parameters whose values are not written, in any case, alone or as a word of the name (``access_token``,
+    ``user[email]``): what opens an account or an order, and where a person is reached. Left out, because marketing needs
+    them: ``code`` (promotions), ``sid`` (sub-ids of affiliates), ``mobile``, ``id``, ``ref``. Comma-separated in the environment."""
+
+
 class Settings(_Section, frozen=True):
     data_dir: str = "relo-data"
     """Segments, the embedded engine's files, the registry's last good copy, the generated key."""
@@ -109,6 +125,7 @@ class Settings(_Section, frozen=True):
     clickhouse: ClickHouse = ClickHouse()
     redis: Redis = Redis()
     worker: Worker = Worker()
+    privacy: Privacy = Privacy()
     log: Log = Log()
 
     @property
@@ -174,7 +191,8 @@ def _overlay(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
             node = tree
             for step in path[:-1]:
                 node = node[step]
-            node[path[-1]] = value
+            is_list = isinstance(node[path[-1]], list | tuple)
+            node[path[-1]] = [item.strip() for item in value.split(",") if item.strip()] if is_list else value
         elif name.startswith("RELO_") and not name.startswith("RELO_BUILD_") and name not in _OTHER_ENVIRONMENT:
             raise ConfigError(f"{name}: no such setting; the environment knows {', '.join(sorted(known))}")
 

@@ -12,7 +12,7 @@ import os
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from relo_ingest.outcomes import OUTCOMES, Outcome
+from relo_ingest.outcomes import OUTCOMES
 
 MULTIPROC = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -48,9 +48,6 @@ class RequestCounts:
         self.counts = [0] * len(OUTCOMES)
         self.events = 0
         self._series = [REQUESTS.labels(o.name, str(o.status)) for o in OUTCOMES]
-
-    def add(self, outcome: Outcome) -> None:
-        self.counts[outcome.index] += 1
 
     def fold(self) -> None:
         """Add what was counted to the metrics."""

@@ -66,10 +66,10 @@ class Engine:
         self.url = f"http://127.0.0.1:{self.port}/default"
         self._names = itertools.count(1)
         log = directory / "clickhouse.log"
+        options = ["--data-dir", str(self.data_dir), "--port", str(self.port)]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relo_ingest.clickhouse.embedded"]
-                + ["--data-dir", str(self.data_dir), "--port", str(self.port)],
+                [sys.executable, "-m", "relo_ingest.clickhouse.embedded", *options],
                 env=clean_environment(),
                 stdout=output,
                 stderr=output,
@@ -78,7 +78,9 @@ class Engine:
 
     def _answers(self) -> bool:
         try:
-            return urllib3.request("GET", f"http://127.0.0.1:{self.port}/ping", timeout=1.0, retries=False).status == 200
+            return (
+                urllib3.request("GET", f"http://127.0.0.1:{self.port}/ping", timeout=1.0, retries=False).status == 200
+            )
         except urllib3.exceptions.HTTPError:
             return False
 
@@ -109,13 +111,10 @@ class RedisServer:
 
     def start(self) -> None:
         log = self._directory / "redis.log"
+        where = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
+        command = ["redis-server", *where, "--save", "", "--appendonly", "no"]
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
-                + ["--save", "", "--appendonly", "no"],
-                stdout=output,
-                stderr=output,
-            )
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
         with redis.Redis.from_url(self.url) as client:
             _wait_until(lambda: _pongs(client), self.process, log)
 

@@ -13,11 +13,11 @@ from relo_ingest import money
 from relo_ingest.events import SCALE
 from relo_ingest.money import MAX_SCALED, minor_digits, scaled_from_decimal, scaled_from_minor
 
-# Written out once more, from https://docs.stripe.com/currencies: minor units to a whole one, and decimals of the currency.
-ZERO = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split()
-THREE = "BHD JOD KWD OMR TND".split()
+# Written out once more from https://docs.stripe.com/currencies: minor units in a whole one, decimals of the currency.
+ZERO = ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"]
+THREE = ["BHD", "JOD", "KWD", "OMR", "TND"]
 SENT_TIMES_100_WITHOUT_MINOR_UNIT = ["ISK", "UGX"]
-USUAL = "USD EUR MXN BRL COP IDR HUF TWD GBP ARS PEN CHF INR".split()
+USUAL = ["USD", "EUR", "MXN", "BRL", "COP", "IDR", "HUF", "TWD", "GBP", "ARS", "PEN", "CHF", "INR"]
 CURRENCIES = (
     [(c, 1, 0) for c in ZERO]
     + [(c, 1000, 3) for c in THREE]

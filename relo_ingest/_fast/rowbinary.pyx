@@ -85,6 +85,9 @@ cdef enum Outcome:
 
 cdef enum:
     MOST_COLUMNS = 64
+    # Asked for before every length: a row that ends so near to the segment's end takes the way of a full one,
+    # where its length is known to the byte.
+    LONGEST_VARINT = 10
     FIRST_GUESS = 4096
 
 cdef struct Step:
@@ -133,16 +136,6 @@ def _make_plan():
     _columns = len(COLUMNS)
 
 
-cdef inline Py_ssize_t _with_varint(Py_ssize_t size) noexcept nogil:
-    # `size` and the length of the varint before it: exactly, or a row as large as a segment would never fit.
-    cdef Py_ssize_t total = size + 1
-    cdef Py_ssize_t rest = size
-    while rest >= 0x80:
-        rest >>= 7
-        total += 1
-    return total
-
-
 cdef inline unsigned char *_write_varint(unsigned char *p, uint64_t value) noexcept nogil:
     while value >= 0x80:
         p[0] = <unsigned char>(value | 0x80)
@@ -173,7 +166,7 @@ cdef unsigned char *_write_wide(
             break
         size += width
         kept += 1
-    if end - p < _with_varint(size):
+    if end - p < size + LONGEST_VARINT:
         return NULL
     p = _write_varint(p, <uint64_t>size)
     for i in range(kept):
@@ -213,7 +206,7 @@ cdef inline unsigned char *_write_text(
     if size > max_bytes:
         size = max_bytes
         marks[0] |= CUT
-    if end - p < _with_varint(size):
+    if end - p < size + LONGEST_VARINT:
         return NULL
     p = _write_varint(p, <uint64_t>size)
     memcpy(p, PyUnicode_DATA(text), size)
@@ -267,7 +260,7 @@ cdef Outcome _write_row(
                 _wrong_type(i, "a tuple of str", value)
             count = PySequence_Fast_GET_SIZE(value)
             items = PySequence_Fast_ITEMS(value)
-            if end - p < _with_varint(count) - count:
+            if end - p < LONGEST_VARINT:
                 return FULL
             p = _write_varint(p, <uint64_t>count)
             for n in range(count):
@@ -291,7 +284,7 @@ cdef Outcome _write_row(
                     count -= 1
                 if count < 2 or text[0] != c"{" or text[count - 1] != c"}":
                     raise ValueError(f"{_names[i]}: not the text of a JSON object")
-            if end - p < _with_varint(count):
+            if end - p < count + LONGEST_VARINT:
                 return FULL
             p = _write_varint(p, <uint64_t>count)
             memcpy(p, text, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.asyncclient import AsyncClient
     from clickhouse_connect.driver.client import Client
 
+_WRAPPING = re.compile(r"^Received ClickHouse exception, code: \d+, server response: ")
 _CREDENTIALS_REFUSED = re.compile(r"\b(AUTHENTICATION_FAILED|REQUIRED_PASSWORD)\b|\b[Cc]ode: (516|194)\b")
+
+# The library sets this level when it is imported. What fails is told once, by us.
+logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 # One client may serve several threads and tasks at once, which a server-side session would forbid.
 common.set_setting("autogenerate_session_id", False)
@@ -110,6 +115,6 @@ def unavailable(settings: Settings, error: Exception) -> ClickHouseUnavailable:
     return ClickHouseUnavailable(f"ClickHouse at {where} {what}; {hint}")
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException, limit: int = 300) -> str:
     """The first line of a message, short enough for a log."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return _WRAPPING.sub("", (str(error).strip().splitlines() or [type(error).__name__])[0])[:limit]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from relo_ingest import telemetry
-from relo_ingest.errors import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, Problem, ReloError, RequestRefused
+from relo_ingest.errors import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, TOO_BUSY, Problem, ReloError, RequestRefused
 from relo_ingest.identity import Identity
 from relo_ingest.ingest import health, links, pages, pixel, stripe
 from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header, respond, respond_problem
+from relo_ingest.ingest.inflight import InFlight
 from relo_ingest.ingest.quota import Quota
 from relo_ingest.ingest.services import Services
+from relo_ingest.ingest.visitor import Visitors
 from relo_ingest.outcomes import PREFLIGHT_ANSWERED, REFUSED, Outcome
 from relo_ingest.registry.refresh import Registry
 from relo_ingest.registry.secrets import keyring
@@ -27,6 +30,8 @@ Handler = Callable[[Services, Scope, Receive, Send], Awaitable[Outcome]]
 STOP_DEADLINE_S = 5.0
 """For the last flush; what it does not reach stays on disk."""
 FOLD_EVERY_S = 1.0
+TICK_S = 0.25
+"""Between two looks at slow bodies and quotas."""
 
 ROUTES: dict[str, dict[str, Handler]] = {
     "/e": {"POST": pixel.post_beacon, "GET": pixel.get_beacon},
@@ -48,7 +53,8 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._services: Services | None = None
-        self._fold_task: asyncio.Task[None] | None = None
+        self._most_running = settings.ingest.concurrent_requests
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,7 +63,11 @@ class App:
             return
         services = self._services
         assert services is not None
+        in_flight = services.in_flight
+        in_flight.running += 1
         try:
+            if in_flight.running > self._most_running:
+                raise RequestRefused(TOO_BUSY)
             outcome = await _handler(scope)(services, scope, receive, send)
         except RequestRefused as refused:
             outcome = REFUSED[refused.problem]
@@ -67,7 +77,9 @@ class App:
             outcome = REFUSED[INTERNAL]
             log.exception("request to %s failed", scope["path"])
             await respond_problem(send, INTERNAL, "", _error_headers(scope, INTERNAL))
-        services.counts.add(outcome)
+        finally:
+            in_flight.running -= 1
+        services.counts.counts[outcome.index] += 1
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -90,24 +102,38 @@ class App:
             spool=Spool(settings),
             identity=Identity(settings),
             quota=Quota(settings.quotas),
+            visitors=Visitors(settings.ingest.forwarded_hops),
+            in_flight=InFlight(settings.ingest.body_timeout_s),
             counts=RequestCounts(),
         )
         services.spool.start()
         services.identity.start()
         await services.registry.start()
         self._services = services
-        self._fold_task = asyncio.create_task(self._fold(services), name="telemetry")
+        self._tasks = [
+            asyncio.create_task(self._fold(services), name="telemetry"),
+            asyncio.create_task(self._tick(services), name="tick"),
+        ]
 
     async def _stop(self) -> None:
         services = self._services
         assert services is not None
-        assert self._fold_task is not None
-        self._fold_task.cancel()
-        await asyncio.gather(self._fold_task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await services.spool.stop(STOP_DEADLINE_S)
         await services.identity.stop()
         await services.registry.stop()
         services.counts.fold()
+
+    async def _tick(self, services: Services) -> None:
+        then = time.monotonic()
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            services.quota.refill(now - then)
+            services.in_flight.sweep(now)
+            then = now
 
     async def _fold(self, services: Services) -> None:
         while True:

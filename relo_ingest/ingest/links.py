@@ -20,7 +20,6 @@ from relo_ingest.ingest.http import (
     is_https,
     respond,
     text_header,
-    truncated_ip,
 )
 from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import CLICK_STORED, Outcome
@@ -67,8 +66,8 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
             offer=offer,
             url=landing_page,
             referrer=text_header(scope, b"referer"),
-            user_agent=text_header(scope, b"user-agent"),
-            ip=truncated_ip(scope, hops),
+            user_agent=services.visitors.agent(header(scope, b"user-agent")),
+            ip=services.visitors.network(scope, header(scope, b"x-forwarded-for")),
             properties=msgspec.json.encode(query),
         )
     )

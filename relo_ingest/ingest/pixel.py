@@ -10,9 +10,11 @@ from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
+
+from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import (
     BODY_TOO_LARGE,
-    MALFORMED_JSON,
     NOT_READY,
     TOO_MANY_EVENTS,
     UNKNOWN_CLIENT,
@@ -30,11 +32,8 @@ from relo_ingest.ingest.http import (
     Send,
     header,
     problem_content,
-    read_body,
     respond,
     respond_json,
-    text_header,
-    truncated_ip,
 )
 from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import (
@@ -63,59 +62,71 @@ SCRIPT_HEADERS: Headers = [
     (b"etag", SCRIPT_ETAG),
     (b"vary", b"accept-encoding"),
 ]
+PICK = Picker(b"content-type", b"content-length", b"user-agent", b"x-forwarded-for").pick
+USUAL_TYPES = frozenset(
+    (b"text/plain;charset=UTF-8", b"application/json", b"text/plain", b"text/plain;charset=utf-8", b"")
+)
 NO_CONTENT: dict[str, Any] = {"type": "http.response.start", "status": 204, "headers": [CORS]}
 EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 
+class Sender(msgspec.Struct, gc=False):
+    """What all events of one request share."""
+
+    received_at: int
+    ip: str
+    user_agent: str
+
+
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """One beacon or an array of up to 500. 204; 200 with the refusals when only a part was taken."""
-    media_type = header(scope, b"content-type").partition(b";")[0].strip().lower()
-    if media_type not in (b"", b"application/json", b"text/plain"):
-        raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
-    body = await read_body(scope, receive, MAX_BODY, services.settings.ingest.body_timeout_s)
-    start = body.lstrip()[:1]
-    if start != b"[":
-        if len(body) > MAX_SINGLE:
-            raise RequestRefused(BODY_TOO_LARGE, "A single event takes at most 64 KiB.")
-        if not start:
-            raise RequestRefused(MALFORMED_JSON, "It is empty.")
-        _store(services, scope, [beacon.decode(body)])
-        await send(NO_CONTENT)
-        await send(EMPTY_BODY)
-        return BEACON_STORED
-    return await _post_array(services, scope, send, body)
+    content_type, content_length, user_agent, forwarded_for = PICK(scope["headers"])
+    if content_type not in USUAL_TYPES:
+        _check_type(content_type)
+    if len(content_length) > 6 and int(content_length) > MAX_BODY:
+        raise RequestRefused(BODY_TOO_LARGE)
+    body = await services.in_flight.read_body(receive, MAX_BODY)
+    sender = _sender(services, scope, user_agent, forwarded_for)
+    if body[:1] != b"{" and body.lstrip()[:1] == b"[":
+        return await _post_array(services, sender, send, body)
+    if len(body) > MAX_SINGLE:
+        raise RequestRefused(BODY_TOO_LARGE, "A single event takes at most 64 KiB.")
+    found, extras = beacon.decode(body)
+    _store(services, sender, found, extras)
+    await send(NO_CONTENT)
+    await send(EMPTY_BODY)
+    return BEACON_STORED
 
 
-async def _post_array(services: Services, scope: Scope, send: Send, body: bytes) -> Outcome:
+async def _post_array(services: Services, sender: Sender, send: Send, body: bytes) -> Outcome:
     elements = beacon.decode_array(body)
     if len(elements) > MAX_EVENTS:
         raise RequestRefused(TOO_MANY_EVENTS)
-    good: list[tuple[Beacon, Extras]] = []
     refused: list[tuple[int, RequestRefused]] = []
     for index, element in enumerate(elements):
-        if isinstance(element, RequestRefused):
-            refused.append((index, element))
-            continue
         try:
-            _store(services, scope, [element])
-            good.append(element)
-        except RequestRefused as error:
-            refused.append((index, error))
+            if isinstance(element, RequestRefused):
+                raise element
+            _store(services, sender, *element)
+        except RequestRefused as refusal:
+            refused.append((index, refusal))
     if not refused:
         await send(NO_CONTENT)
         await send(EMPTY_BODY)
         return BEACON_STORED
-    if not good:
+    if len(refused) == len(elements):
         raise refused[0][1]
-    report = [{"index": i, "error": problem_content(e.problem, e.detail)} for i, e in refused]
-    await respond_json(send, 200, {"stored": len(good), "refused": report}, [CORS])
+    report = [{"index": i, "error": problem_content(r.problem, r.detail)} for i, r in refused]
+    await respond_json(send, 200, {"stored": len(elements) - len(refused), "refused": report}, [CORS])
     return BEACON_PARTLY_STORED
 
 
 async def get_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """A beacon in the query, answered with a 1×1 GIF: for pages that can only load an image."""
+    _, _, user_agent, forwarded_for = PICK(scope["headers"])
     pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True, max_num_fields=100)
-    _store(services, scope, [beacon.from_query(pairs)])
+    found, extras = beacon.from_query(pairs)
+    _store(services, _sender(services, scope, user_agent, forwarded_for), found, extras)
     await respond(send, 200, [CORS, NO_STORE, (b"content-type", b"image/gif")], GIF)
     return PIXEL_IMAGE_SERVED
 
@@ -132,20 +143,25 @@ async def get_script(services: Services, scope: Scope, receive: Receive, send: S
     return CONTENT_SERVED
 
 
-def _store(services: Services, scope: Scope, decoded: list[tuple[Beacon, Extras]]) -> None:
-    """Check, encode and commit. Raises RequestRefused; what comes before the refused one stays stored."""
+def _check_type(content_type: bytes) -> None:
+    if content_type.partition(b";")[0].strip().lower() not in (b"", b"application/json", b"text/plain"):
+        raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
+
+
+def _sender(services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes) -> Sender:
+    visitors = services.visitors
+    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), visitors.agent(user_agent))
+
+
+def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) -> None:
+    """Check, encode and commit one event. Raises RequestRefused, and then nothing is stored."""
     snapshot = services.registry.snapshot
-    if not snapshot.version:
-        raise RequestRefused(NOT_READY)
-    received_at = time.time_ns() // 1_000_000
-    ip = truncated_ip(scope, services.settings.ingest.forwarded_hops)
-    user_agent = text_header(scope, b"user-agent")
-    for found, extras in decoded:
-        if found.client_id not in snapshot.clients:
-            raise RequestRefused(UNKNOWN_CLIENT)
-        event = beacon.to_event(found, extras, received_at, ip, user_agent)
-        services.quota.take(found.client_id, 1)
-        services.spool.append(event)
-        services.counts.events += 1
-        if event.email_hash and event.device_id:
-            services.identity.remember(event.client_id, event.email_hash, event.device_id)
+    client_id = found.client_id
+    if client_id not in snapshot.clients:
+        raise RequestRefused(UNKNOWN_CLIENT if snapshot.version else NOT_READY)
+    event = beacon.to_event(found, extras, sender.received_at, sender.ip, sender.user_agent)
+    services.quota.take(client_id)
+    services.spool.append(event)
+    services.counts.events += 1
+    if event.email_hash and event.device_id:
+        services.identity.remember(client_id, event.email_hash, event.device_id)

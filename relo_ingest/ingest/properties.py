@@ -16,17 +16,18 @@ LONGEST_NUMBER = 4000
 def storable(text: bytes) -> bytes:
     """``text`` (one JSON object) itself if ClickHouse takes it, else what comes closest.
 
-    Lone surrogates and raw control characters become U+FFFD, numbers that no double holds become strings, and what is
+    Lone surrogates and bytes that are not UTF-8 become U+FFFD, numbers that no double holds become strings, and what is
     nested deeper than MAX_DEPTH becomes the text of itself.
     """
     if jsontext.is_plain(text):
         return text
     try:
         parsed = json.loads(text.decode("utf-8", "replace"), strict=False, parse_float=_number, parse_int=_number)
+        return msgspec.json.encode(_tamed(parsed, 1))
     except (ValueError, RecursionError):
-        # A parser before us was content with it, and this one is not: keep the text, as a string.
-        parsed = {"_relo_unreadable": text[:1000].decode("utf-8", "replace")}
-    return msgspec.json.encode(_tamed(parsed, 1))
+        # A parser before us was content with it, and this one is not: keep the text, as a string. What is nested some
+        # 900 deep may be read and still not written: both count against the same stack.
+        return msgspec.json.encode({"_relo_unreadable": text[:1000].decode("utf-8", "replace")})
 
 
 def _number(text: str) -> float | int | str:
@@ -38,7 +39,7 @@ def _number(text: str) -> float | int | str:
 
 def _tamed(value: object, depth: int) -> object:
     if isinstance(value, str):
-        return "".join(c if c >= " " and not "\ud800" <= c <= "\udfff" else "\ufffd" for c in value)
+        return "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict | list):

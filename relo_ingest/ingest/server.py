@@ -13,8 +13,6 @@ from relo_ingest.settings import Settings, load
 
 KILL_AFTER_S = 15
 """A worker process that has not drained by then is killed; its segments are adopted by the next."""
-BACKPRESSURE = 4096
-"""Requests that granian hands to the application at once; it queues the others."""
 
 
 def create_app() -> object:
@@ -51,7 +49,8 @@ def serve(settings: Settings) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         websockets=False,
         backlog=2048,
-        backpressure=BACKPRESSURE,
+        # granian queues what is beyond this; our own cap comes first, and refuses.
+        backpressure=2 * settings.ingest.concurrent_requests,
         respawn_failed_workers=True,
         respawn_interval=0.5,
         workers_kill_timeout=KILL_AFTER_S,

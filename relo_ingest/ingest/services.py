@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from relo_ingest.identity import Identity
+from relo_ingest.ingest.inflight import InFlight
 from relo_ingest.ingest.quota import Quota
+from relo_ingest.ingest.visitor import Visitors
 from relo_ingest.registry.refresh import Registry
 from relo_ingest.settings import Settings
 from relo_ingest.spool.spool import Spool
@@ -18,4 +20,6 @@ class Services(msgspec.Struct, frozen=True):
     spool: Spool
     identity: Identity
     quota: Quota
+    visitors: Visitors
+    in_flight: InFlight
     counts: RequestCounts

@@ -21,7 +21,7 @@ from relo_ingest.errors import (
     RequestRefused,
 )
 from relo_ingest.events import Event
-from relo_ingest.ingest.http import UNREADABLE, Receive, Scope, Send, header, read_body, respond_json
+from relo_ingest.ingest.http import UNREADABLE, Receive, Scope, Send, header, respond_json
 from relo_ingest.ingest.services import Services
 from relo_ingest.money import scaled_from_minor
 from relo_ingest.outcomes import PAYMENT_IGNORED, PAYMENT_STORED, Outcome
@@ -101,7 +101,7 @@ async def post_for_environment(services: Services, scope: Scope, receive: Receiv
 async def _post(
     services: Services, client: Client, secrets: tuple[bytes, ...], scope: Scope, receive: Receive, send: Send
 ) -> Outcome:
-    body = await read_body(scope, receive, MAX_BODY, services.settings.ingest.body_timeout_s)
+    body = await services.in_flight.read_body(receive, MAX_BODY)
     _check_signature(body, header(scope, SIGNATURE_HEADER), secrets)
     try:
         envelope = _decode_event(body)

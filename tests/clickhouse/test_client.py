@@ -68,13 +68,13 @@ def test_unknown_database_is_named(clickhouse: Any, settings_for: SettingsFor) -
 
 
 def test_refused_statement_becomes_one_line_of_ours(clickhouse: Any, settings_for: SettingsFor) -> None:
-    with pytest.raises(StatementRefused, match="Unknown expression identifier `nope`") as caught:
-        with connected(settings_for(clickhouse=clickhouse)) as client:
-            client.command("SELECT nope")
+    refused = pytest.raises(StatementRefused, match="Unknown expression identifier `nope`")
+    with refused as caught, connected(settings_for(clickhouse=clickhouse)) as client:
+        client.command("SELECT nope")
     assert "\n" not in str(caught.value)
 
 
 def test_missing_table_says_what_to_run(clickhouse: Any, settings_for: SettingsFor) -> None:
-    with pytest.raises(StatementRefused, match="run `relo migrate`"):
-        with connected(settings_for(clickhouse=clickhouse)) as client:
-            client.command("SELECT count() FROM registry")
+    refused = pytest.raises(StatementRefused, match="run `relo migrate`")
+    with refused, connected(settings_for(clickhouse=clickhouse)) as client:
+        client.command("SELECT count() FROM registry")

@@ -97,7 +97,9 @@ def test_asking_what_is_pending_writes_nothing(empty: Client) -> None:
 def test_changed_migration_is_refused_before_anything_is_done(empty: Client) -> None:
     migrate.apply(empty)
     empty.command("DELETE FROM schema_migrations WHERE number = 4")
-    empty.command("ALTER TABLE schema_migrations UPDATE checksum = 'other' WHERE number = 2 SETTINGS mutations_sync = 2")
+    empty.command(
+        "ALTER TABLE schema_migrations UPDATE checksum = 'other' WHERE number = 2 SETTINGS mutations_sync = 2"
+    )
     for run in (migrate.pending, migrate.apply):
         with pytest.raises(SchemaConflict, match="migration 0002_fan_out was applied with other contents"):
             run(empty)
@@ -149,7 +151,9 @@ def test_columns_of_events_are_written_in_the_order_of_the_table(current: Client
 
 
 def test_whatever_takes_an_insert_of_events_forgets_retries_and_reaches_the_disk(current: Client) -> None:
-    created = dict(rows(current, "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"))
+    created = dict(
+        rows(current, "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()")
+    )
     views = [sql for sql in created.values() if sql.startswith("CREATE MATERIALIZED VIEW")]
     targets = {re.search(r" TO (?:\w+\.)?(\w+) ", sql)[1] for sql in views}  # type: ignore[index]
     assert len(targets) >= 6
@@ -218,6 +222,12 @@ def test_query_of_the_integration_guide_works_as_written(empty: Client) -> None:
 
 def test_text_in_properties_comes_back_as_it_came(empty: Client) -> None:
     migrate.apply(empty)
-    told = {"when": "2025-06-01T12:00:00.123Z", "day": "2025-01-01", "number": "0123", "yes": "true", "nested": {"a": "1"}}
+    told = {
+        "when": "2025-06-01T12:00:00.123Z",
+        "day": "2025-01-01",
+        "number": "0123",
+        "yes": "true",
+        "nested": {"a": "1"},
+    }
     insert(empty, SALE | {"properties": told})
     assert rows(empty, "SELECT properties FROM events") == [(told,)]

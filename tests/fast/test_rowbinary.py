@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib.util
 import json
+import mmap
 import os
 import struct
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from relo_ingest._fast import rowbinary
@@ -445,18 +447,43 @@ def test_a_segment_out_of_rows_is_full(path):
         assert segment.rows == 1
 
 
-@example(1)
-@given(st.integers(1, 400))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nothing_is_written_behind_the_capacity(tmp_path, room):
-    path = tmp_path / "any"
-    path.unlink(missing_ok=True)
-    with create(path, capacity=4096 + room) as segment:
-        segment.append_raw(bytes(4096))
-        while append(segment, event(url="w" * 50)):
-            pass
-    content = path.read_bytes()
-    assert len(content) == 8192 + 4096 + room
+@pytest.fixture
+def guard() -> Iterator[Callable[[Path], Segment]]:
+    """Makes segments of one page of body, with memory behind it that nobody may touch."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    size = 3 * mmap.PAGESIZE
+    taken: list[int] = []
+    # Fill the gaps between mappings, until each new one lies right before the last.
+    while len(taken) < 2 or taken[-1] + size != taken[-2]:
+        taken.append(libc.mmap(None, size, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0))
+
+    def make(path: Path) -> Segment:
+        libc.munmap(taken[-1], size)  # the gap that the next mapping of this size takes
+        segment = create(path, capacity=mmap.PAGESIZE, max_rows=512)
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        at = next(i for i, line in enumerate(lines) if segment.path in line)
+        end = lines[at].split()[0].split("-")[1]
+        if not lines[at + 1].startswith(f"{end}-") or " ---p " not in lines[at + 1]:
+            pytest.skip("the kernel maps elsewhere")
+        return segment
+
+    yield make
+    for address in taken[:-1]:
+        libc.munmap(address, size)
+
+
+def test_nothing_is_written_behind_the_end(path, guard):
+    """Every place where a row can meet the end; a byte too far is a segmentation fault."""
+    one = event(refs=("ab", "ü"), title="naïve", url="w" * 50)
+    size = len(encode(one))
+    for room in range(1, size + 1):
+        with guard(path.with_suffix(f".{room}")) as segment:
+            segment.append_raw(bytes(mmap.PAGESIZE - room))
+            assert append(segment, one) == (room == size)
+            assert segment.rows == 1 + (room == size)
 
 
 # Memory

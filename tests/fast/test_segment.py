@@ -689,6 +689,38 @@ def test_sync_runs_beside_appending_sealing_and_closing(tmp_path):
             assert rows_of(recovered) == [b"%d" % i for i in range(2000)]
 
 
+def test_closing_leaves_the_descriptor_to_a_sync_under_way(tmp_path):
+    """Closed under its feet, the number could be another file's by the time of the call."""
+    for attempt in range(50):
+        segment = create(tmp_path / str(attempt), capacity=4 << 20)
+        segment.append_raw(os.urandom(4 << 20))
+        descriptor = segment.fileno()
+        outcome: list[object] = []
+        started = threading.Event()
+
+        def sync(segment: Segment, started: threading.Event, outcome: list[object]) -> None:
+            started.set()
+            try:
+                outcome.append(segment.sync())
+            except ValueError as closed:
+                outcome.append(closed)
+
+        thread = threading.Thread(target=sync, args=(segment, started, outcome))
+        thread.start()
+        started.wait()
+        threading.Event().wait(0.0005)
+        segment.close()
+        under_way = not outcome
+        still_open = os.path.exists(f"/proc/self/fd/{descriptor}")
+        was_under_way = under_way and not outcome
+        thread.join()
+        assert not os.path.exists(f"/proc/self/fd/{descriptor}")
+        if was_under_way and outcome == [None]:
+            assert still_open
+            return
+    pytest.skip("this disk is too fast to be caught syncing")
+
+
 def test_sync_lets_other_threads_run(path):
     segment = create(path, capacity=8 << 20, max_rows=10)
     segment.append_raw(os.urandom(8 << 20))

@@ -191,7 +191,9 @@ def test_change_is_a_new_version_and_the_old_one_is_kept(client: Client) -> None
     edited = SHOP.replace('slug = "main"', 'slug = "main"\nhold_days = 14')
     second = apply.write(client, changes(edited, apply.current(client)))
     assert second > first
-    history = "SELECT version, JSONExtract(body, 'hold_days', 'UInt16') FROM registry WHERE kind = 'offer' ORDER BY version"
+    history = (
+        "SELECT version, JSONExtract(body, 'hold_days', 'UInt16') FROM registry WHERE kind = 'offer' ORDER BY version"
+    )
     assert [tuple(r) for r in client.query(history).result_rows] == [(first, 30), (second, 14)]
     assert client.command("SELECT hold_days FROM offers") == 14
 

@@ -96,7 +96,7 @@ def test_damaged_key_file_is_named_and_left_alone(settings_for: SettingsFor, con
     settings = settings_for()
     path = settings.data_path / KEY_FILE
     path.write_bytes(content)
-    with pytest.raises(ConfigError, match="secret.key: expected Fernet keys"):
+    with pytest.raises(ConfigError, match=r"secret\.key: expected Fernet keys"):
         keyring(settings, create=True)
     assert path.read_bytes() == content
 

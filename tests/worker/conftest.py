@@ -1,4 +1,4 @@
-"""Stories for the worker: a client of the test's own with offers, partners and rules, and rows straight into `events`."""
+"""Stories for the worker: a client of the test's own, its registry, and rows straight into `events`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,121 @@
+"""Secrets and addresses are taken out of URLs before they are written.
+
+A URL that a page reports may hold what its visitor never meant to tell us: a reset token, an e-mail address, a session.
+What is replaced:
+
+- the value of a parameter whose name is in the list of settings (``privacy.redact_parameters``), whole or as one of its
+  words: ``token``, ``access_token``, ``x-token``, ``user[token]``, ``token2``; in the query, the fragment, and after
+  ``;`` in the path;
+- the value of any parameter, and any segment of the path, that holds an e-mail address, a JSON Web Token, or a URL
+  with such a parameter, percent-encoded up to three times;
+- ``user:password@`` before the host.
+
+Every other byte stays as it was: nothing is decoded and encoded again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
+
+REDACTED = "REDACTED"
+
+MOST_DECODED = 3
+"""How often a value is percent-decoded in search of an address: a link in a link in a link's parameter."""
+
+# All patterns run in linear time: their repeats are possessive or exclude what comes next, and a search that fails
+# cannot begin again inside what it has read.
+
+# A part before the @ is needed (/@handle is none), and a top-level domain; logo@2x.png is a picture.
+_ADDRESS = re.compile(
+    r"@(?<=[\w.!$'*+^`{|}~%\"-]@)(?!\dx\.(?:avif|gif|jpe?g|png|svg|webp)(?![\w.-]))"
+    r"(?:[\w-]++\.)+(?:xn--|[^\W\d_][^\W\d_])"
+)
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{6,}+\.[\w-]*+\.")
+_USERINFO = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*+:)?//([^/]*)@")
+_SEGMENT = re.compile(r"[^/]+")
+# A value goes on after a ";" without a name: "token=ab;cd" is one value, "token=ab;x=cd" are two.
+_PAIR = re.compile(r"([^&;=]*+)=([^&;]*+(?:;[^&;=]*+(?=[&;]|\Z))*+)|[^&;=]++")
+_NAME = re.compile(r"[^?#/]*\Z")
+_NESTED_NAME = re.compile(r"(?:^|[?&;#/])([^=&;#?/]++)=")
+
+
+class Redactor:
+    """``names``: the parameters whose values are secrets or addresses, in any case."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        words = sorted({re.escape(n.lower()) for n in names})
+        rest: dict[str, list[str]] = {}
+        for word in words:
+            rest.setdefault(word[0], []).append(word[1:])
+        either = "|".join(f"{c}(?:{'|'.join(r)})" for c, r in rest.items()) or r"(?!)"
+        # Both read lower case, and search from what is no letter or digit; encoded brackets and the like count too.
+        self._is_sensitive = re.compile(
+            rf"(?:^|[^a-z0-9])(?:(?<=%)(?:25)*+[0-9a-f][0-9a-f])?(?:{either})\d*+(?![a-z0-9])"
+        ).search
+        # Says "perhaps" to everything that may have to be redacted, and no to nearly all else, in one look.
+        self._may_leak = re.compile(
+            rf"[^a-z0-9](?:(?<=@)|(?<=%)(?:25)*+40|(?:(?<=%)(?:25)*+[0-9a-f][0-9a-f])?(?:{either})\d*+"
+            r"(?:[=%]|[^a-z0-9=%&;#?/][^=%&;#?/]{0,24}+[^&;#?/]))"
+        ).search
+
+    def redact(self, url: str) -> str:
+        """``url`` without its secrets; of any length, in linear time. Twice gives the same."""
+        if "=" not in url and "@" not in url and "%" not in url and "eyJ" not in url:
+            return url
+        if not self._may_leak(url.lower()) and "eyJ" not in url:
+            return url
+        head, hash_sign, fragment = url.partition("#")
+        path, question_mark, query = head.partition("?")
+        return f"{self._path(path)}{question_mark}{self._pairs(query)}{hash_sign}{self._fragment(fragment)}"
+
+    def _path(self, path: str) -> str:
+        user = _USERINFO.match(path)
+        if user:
+            authority = path[: user.start(1)] + REDACTED + "@"
+            host, slash, rest = path[user.end() :].partition("/")
+            return f"{authority}{self._segments(host)}{slash}{self._segments(rest)}"
+        return self._segments(path)
+
+    def _fragment(self, fragment: str) -> str:
+        """Pairs, or a path that may have a query of its own."""
+        route, question_mark, query = fragment.partition("?")
+        return f"{self._segments(route)}{question_mark}{self._pairs(query)}"
+
+    def _segments(self, path: str) -> str:
+        return _SEGMENT.sub(lambda m: self._pairs(m[0]), path)
+
+    def _pairs(self, text: str) -> str:
+        """``a=1&b=2``, separated by ``&`` or ``;``; what has no name is a value."""
+        return _PAIR.sub(self._pair, text)
+
+    def _pair(self, match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name is None:
+            return REDACTED if self._leaks(match[0]) else match[0]
+        if value and (self._has_sensitive_word(_NAME.search(name)[0]) or self._leaks(value)):  # type: ignore[index]
+            value = REDACTED
+        return f"{REDACTED if self._leaks(name) else name}={value}"
+
+    def _has_sensitive_word(self, name: str) -> bool:
+        return self._is_sensitive(name.lower()) is not None
+
+    def _leaks(self, text: str) -> bool:
+        """Whether it holds an address, a token, or a parameter with a sensitive name, under its percent-encoding."""
+        return any(
+            _ADDRESS.search(t) or _JWT.search(t) or any(self._has_sensitive_word(n) for n in _NESTED_NAME.findall(t))
+            for t in _decodings(text)
+        )
+
+
+def _decodings(text: str) -> Iterator[str]:
+    yield text
+    for _ in range(MOST_DECODED):
+        if "%" not in text:
+            return
+        decoded = unquote(text)
+        if decoded == text:
+            return
+        yield decoded
+        text = decoded
