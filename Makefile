@@ -9,7 +9,7 @@ SOURCES := $(wildcard relo_ingest/_fast/*.pyx relo_ingest/_fast/*.pxd relo_inges
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := run
-.PHONY: run test bench demo lint clean system-test-packages
+.PHONY: run test bench bench-full bench-micro demo lint clean system-test-packages system-bench-packages
 
 run: $(VENV)/installed
 	@exec $(BIN)/relo up
@@ -20,14 +20,21 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test system-test-packages
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-bench: $(VENV)/installed-bench
-	@$(BIN)/python -m pytest bench --benchmark-only
+# bench writes bench/RESULTS.md in about five minutes; bench-full takes its time; bench-micro is pytest-benchmark.
+bench: $(VENV)/installed-bench system-bench-packages
+	@$(BIN)/python -m bench
+
+bench-full: $(VENV)/installed-bench system-bench-packages
+	@$(BIN)/python -m bench --full
+
+bench-micro: $(VENV)/installed-bench
+	@$(BIN)/python -m pytest bench/bench_*.py --benchmark-only -p no:cacheprovider
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint relo_ingest/_fast
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint relo_ingest/_fast
 
 clean:
 	rm -rf $(VENV) build *.egg-info relo_ingest/_fast/*.so relo_ingest/_fast/*.c relo_ingest/_fast/*.html
@@ -64,3 +71,14 @@ system-test-packages:
 	    echo "the tests need these programs: run  sudo apt-get install$$missing"; exit 1; \
 	  fi; \
 	fi
+
+# The load generator.
+system-bench-packages:
+	@command -v wrk >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing wrk …"; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk; } >/dev/null; \
+	  else \
+	    echo "the benchmarks need wrk: run  sudo apt-get install wrk"; exit 1; \
+	  fi; \
+	}

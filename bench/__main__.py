@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ def main() -> int:
     arguments.add_argument("questions", nargs="*", choices=[*QUESTIONS, []], metavar="question")
     arguments.add_argument("--full", action="store_true", help="long runs")
     chosen = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     where = machine.describe()
     answers: list[Answer] = []
     failed = False

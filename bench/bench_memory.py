@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 
 from bench.harness import load, machine, servers
-from bench.harness.report import Answer, at_most
+from bench.harness.report import MET, NOT_MET, Answer
 
 MOST_MB = 150
 LOOK_EVERY_S = 0.25
@@ -55,7 +55,7 @@ class Watch:
             f"first {self.resident_mb[0]:.0f}, last {self.resident_mb[-1]:.0f}",
             f"< {MOST_MB} MB",
             "",
-            at_most(highest, MOST_MB),
+            MET if highest < MOST_MB else NOT_MET,
             remark,
             {"resident_mb": self.resident_mb, "anonymous_mb": self.anonymous_mb},
         )
@@ -68,9 +68,8 @@ def answers(full: bool) -> Iterator[Answer]:
         ingest = product.ingest
         with Watch(ingest.pid) as watch:
             run = load.run(ingest, "beacon", 64, load_s)
-        yield watch.answer(
-            f"memory, {load_s} s of full load", f"{run.requests:,} beacons, {run.per_s:,.0f}/s, {run.errors} errors"
-        )
+        pace = f"{run.per_s:,.0f}/s, server {run.busy:.0%} busy"
+        yield watch.answer(f"memory, {load_s} s of full load", f"{run.requests:,} beacons, {pace}, {run.errors} errors")
         with Watch(ingest.pid) as watch:
             product.clickhouse.kill()
             run = load.run(ingest, "beacon", 64, outage_s)
@@ -85,9 +84,8 @@ def answers(full: bool) -> Iterator[Answer]:
             while _waiting(where) > 2 and time.monotonic() < started + (10 if full else 1) * DRAIN_S:
                 time.sleep(LOOK_EVERY_S)
             took, left = time.monotonic() - started, _waiting(where)
-        yield watch.answer(
-            "memory, while the backlog drains", f"{waiting - left} of {waiting} segments in {took:.1f} s, nothing else sent"
-        )
+        drained = f"{waiting - left} of {waiting} segments in {took:.1f} s, nothing else sent"
+        yield watch.answer("memory, while the backlog drains", drained)
 
 
 def _waiting(where: servers.Directory) -> int:

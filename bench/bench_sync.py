@@ -20,8 +20,8 @@ from statistics import median
 import msgspec
 
 from bench.harness import events, load, machine, servers
-from bench.harness.duel import ROUNDS, Duel, Spread
-from bench.harness.report import Answer
+from bench.harness.duel import ROUNDS, Duel
+from bench.harness.report import ERRORS, NO_TARGET, Answer
 from relo_ingest._fast import signature, ulid
 
 EVENTS = 20_000
@@ -50,17 +50,22 @@ def answers(full: bool) -> Iterator[Answer]:
         for connections in (1, 64):
             duel = Duel({"relo": lambda c=connections: _measure(product, webhooks, c, seconds)})  # type: ignore[misc]
             duel.fight([], ROUNDS if full else 3)
-            rate, cpu = duel.spread("relo", "per_s"), duel.spread("relo", "per_cpu_s")
-            shared = Spread.of([1000 * r.syncs / r.requests for r in duel.runs["relo"]])
-            counted = f"{shared.median:.0f} syncs per 1,000" if shared.median >= 0 else "syncs not counted: perf may not"
-            yield Answer(
-                question=f"webhooks on disk, {connections} connections",
-                measured=f"{rate.median:,.0f}/s ({rate.low:,.0f}–{rate.high:,.0f}), {cpu.median:,.0f}/CPU-s; {counted}",
-                remark=f"p50 {duel.spread('relo', 'p50_ms').median:.2f} ms, p99 {duel.spread('relo', 'p99_ms').median:.2f} ms, "
-                f"{sum(duel.figures('relo', 'errors')):.0f} errors; a lone fdatasync of this disk takes {disk_us:.0f} µs",
-                verdict="no target" if not sum(duel.figures("relo", "errors")) else "errors",
-                figures={"runs": duel.runs["relo"], "disk_fdatasync_us": disk_us},
-            )
+            yield _answer(duel, connections, disk_us)
+
+
+def _answer(duel: Duel[Measured], connections: int, disk_us: float) -> Answer:
+    rate, cpu, p50, p99 = (duel.spread("relo", figure) for figure in ("per_s", "per_cpu_s", "p50_ms", "p99_ms"))
+    errors = sum(duel.figures("relo", "errors"))
+    syncs = median([1000 * run.syncs / run.requests for run in duel.runs["relo"]])
+    return Answer(
+        question=f"webhooks on disk, {connections} connections",
+        measured=f"{rate.median:,.0f}/s ({rate.low:,.0f}–{rate.high:,.0f}), {cpu.median:,.0f}/CPU-s; "
+        + (f"{syncs:.0f} syncs per 1,000" if syncs >= 0 else "syncs not counted: perf may not"),
+        verdict=ERRORS if errors else NO_TARGET,
+        remark=f"p50 {p50.median:.2f} ms, p99 {p99.median:.2f} ms, {errors:.0f} errors; "
+        f"a lone fdatasync of this disk takes {disk_us:.0f} µs",
+        figures={"runs": duel.runs["relo"], "disk_fdatasync_us": disk_us},
+    )
 
 
 def _measure(product: servers.Product, webhooks: Path, connections: int, seconds: float) -> Measured:

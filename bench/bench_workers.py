@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from bench.harness import load, machine, servers
-from bench.harness.duel import Duel, Ratio
+from bench.harness.duel import Duel, Spread
 from bench.harness.load import Run
 from bench.harness.report import Answer, at_least
 
@@ -39,7 +39,7 @@ def answers(full: bool) -> Iterator[Answer]:
         figure = "per_s" if enough else "per_cpu_s"
         duel.fight([("two", "one", figure)])
     by_clock, by_cpu = duel.ratio("two", "one", "per_s"), duel.ratio("two", "one", "per_cpu_s")
-    projected = Ratio.of([2 * r for r in by_cpu.pairs], [1.0] * len(by_cpu.pairs))
+    projected = Spread.of([2 * ratio for ratio in by_cpu.values])
     rate = {name: duel.spread(name, "per_s").median for name in duel.runs}
     per_cpu = {name: duel.spread(name, "per_cpu_s").median for name in duel.runs}
     shares = "; ".join(

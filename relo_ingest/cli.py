@@ -86,7 +86,7 @@ def apply(configured: Settings, arguments: argparse.Namespace) -> int:
         if key not in settings.REGISTRY_TABLES and key not in Settings.__struct_fields__:
             raise ConfigError(f"{arguments.file}: {key}: no such table")
     declaration = model.parse({k: v for k, v in tree.items() if k in settings.REGISTRY_TABLES}, arguments.file)
-    keys = keyring(configured, create=True)
+    keys = keyring(configured, create=not arguments.dry_run)
     with connected(configured) as client:
         todo = apply.changes(declaration, apply.current(client), keys)
         for change in todo:

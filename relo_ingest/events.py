@@ -50,6 +50,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("title", "text", 512),
     Column("user_agent", "text", 512),
     Column("ip", "text", 45),
+    Column("is_bot", "bool"),
+    Column("bot_reason", "text", 32),
     Column("lang", "text", 35),
     Column("screen", "text", 16),
     Column("properties", "json"),
@@ -89,6 +91,8 @@ class Event(msgspec.Struct, gc=False):
     title: str = ""
     user_agent: str = ""
     ip: str = ""
+    is_bot: bool = False
+    bot_reason: str = ""
     lang: str = ""
     screen: str = ""
     properties: bytes = b"{}"

@@ -99,16 +99,17 @@ class Log(_Section, frozen=True):
 
 class Privacy(_Section, frozen=True):
     redact_parameters: tuple[Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")], ...] = (
-        *("accesstoken", "apikey", "api_key", "api-key", "auth", "authorization", "bearer", "cardnumber", "card_number"),
-        *("celular", "clientsecret", "contrasena", "correo", "credential", "cvc", "cvv", "email", "e-mail", "emailaddress"),
-        *("iban", "idtoken", "jsessionid", "jwt", "key", "mail", "msisdn", "otp", "pass", "passcode", "passphrase"),
-        *("passwd", "password", "phone", "phonenumber", "phpsessid", "pwd", "refreshtoken", "secret", "sessid", "session"),
-        *("sessionid", "sig", "signature", "ssn", "tel", "telefono", "telephone", "token", "useremail"),
-        *("reset_code", "verification_code"),
+        *("token", "accesstoken", "refreshtoken", "idtoken", "jwt", "bearer", "auth", "authorization", "credential"),
+        *("key", "apikey", "secret", "clientsecret", "signature", "sig", "otp", "reset_code", "verification_code"),
+        *("password", "passwd", "passphrase", "passcode", "pass", "pwd", "contrasena"),
+        *("session", "sessionid", "sessid", "phpsessid", "jsessionid"),
+        *("email", "e-mail", "mail", "emailaddress", "useremail", "correo"),
+        *("phone", "phonenumber", "telephone", "tel", "msisdn", "telefono", "celular"),
+        *("cardnumber", "card_number", "cvc", "cvv", "iban", "ssn"),
     )
     """Query parameters whose values are not written, in any case, alone or as a word of the name (``access_token``,
-    ``user[email]``): what opens an account or an order, and where a person is reached. Left out, because marketing needs
-    them: ``code`` (promotions), ``sid`` (sub-ids of affiliates), ``mobile``, ``id``, ``ref``. Comma-separated in the environment."""
+    ``user[email]``): what opens an account or an order, and where a person is reached. Left out, because marketing
+    needs them: ``code`` (promotions), ``sid`` (affiliates' sub-ids), ``mobile``, ``id``, ``ref``, ``utm_…``."""
 
 
 class Settings(_Section, frozen=True):

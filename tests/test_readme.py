@@ -20,7 +20,7 @@ def defaults() -> dict[str, object]:
         value: object = tree
         for step in path:
             value = value[step]  # type: ignore[index]
-        found[variable] = value
+        found[variable] = ",".join(value) if isinstance(value, tuple) else value
     return found
 
 

@@ -54,6 +54,15 @@ def test_environment_wins_over_file_and_leaves_the_rest_of_its_section(write: Wr
     assert (found.ingest.port, found.ingest.host, found.worker.interval_s) == (6000, "0.0.0.0", 0.5)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"), [("pin", ("pin",)), (" pin, tan ,", ("pin", "tan")), ("", ()), (" , ", ())]
+)
+def test_list_stands_in_the_environment_with_commas(write: Write, value: str, expected: tuple[str, ...]) -> None:
+    file = write('[privacy]\nredact_parameters = ["token"]\n')
+    assert settings.load(file, {}).privacy.redact_parameters == ("token",)
+    assert settings.load(file, {"RELO_PRIVACY_REDACT_PARAMETERS": value}).privacy.redact_parameters == expected
+
+
 def test_relo_toml_of_the_working_directory_is_read_unasked(write: Write) -> None:
     write("[ingest]\nport = 5001\n", "relo.toml")
     assert settings.load(None, {}).ingest.port == 5001
@@ -79,14 +88,15 @@ def test_every_setting_can_be_given_by_environment(write: Write) -> None:
     given |= {"RELO_INGEST_HOST": "::1", "RELO_INGEST_COOKIE_DOMAIN": "x.test", "RELO_DATA_DIR": "/d"}
     given |= {"RELO_SECRET_KEY": "k", "RELO_SPOOL_SEGMENT_BYTES": "1048577", "RELO_SPOOL_CAP_BYTES": "16777217"}
     given |= {name: "101" for name in names if name not in given}
-    given |= {"RELO_INGEST_WORKERS": "2", "RELO_INGEST_FORWARDED_HOPS": "2"}
+    given |= {"RELO_INGEST_WORKERS": "2", "RELO_INGEST_FORWARDED_HOPS": "2", "RELO_PRIVACY_REDACT_PARAMETERS": "a,b"}
     tree = msgspec.to_builtins(settings.load(None, given))
     defaults = msgspec.to_builtins(Settings())
     for name, path in names.items():
         found, default = tree, defaults
         for step in path:
             found, default = found[step], default[step]
-        assert str(found).removesuffix(".0") == given[name], name
+        text = ",".join(found) if isinstance(found, list | tuple) else str(found).removesuffix(".0")
+        assert text == given[name], name
         assert found != default, name
     leaves = sum(len(v) if isinstance(v, dict) else 1 for v in defaults.values())
     assert len(names) == leaves
@@ -135,6 +145,7 @@ def test_wrong_key_in_the_file_is_refused_with_its_path_and_what_was_expected(
         ("RELO_WORKER_INTERVAL_S", "soon", "worker.interval_s", "expected float"),
         ("RELO_WORKER_INTERVAL_S", "nan", "worker.interval_s", "expected float"),
         ("RELO_LOG_LEVEL", "loud", "log.level", "debug|info|warning|error"),
+        ("RELO_PRIVACY_REDACT_PARAMETERS", "token,a b", "privacy.redact_parameters[1]", "matching regex"),
     ],
 )
 def test_wrong_value_in_the_environment_is_refused_with_its_path_and_what_was_expected(

@@ -20,32 +20,28 @@ NOISY = 0.15
 
 
 class Spread(msgspec.Struct):
+    """One contender's figure over its runs, or the ratio of two contenders over their pairs."""
+
     median: float
     low: float
     high: float
+    quartiles: tuple[float, float]
+    values: list[float]
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        return cls(median(values), min(values), max(values))
-
-
-class Ratio(msgspec.Struct):
-    """Of figures measured in the same round, one pair a round."""
-
-    median: float
-    quartiles: tuple[float, float]
-    pairs: list[float]
+        low, _, high = quantiles(values, n=4, method="inclusive")
+        return cls(median(values), min(values), max(values), (low, high), [*values])
 
     @classmethod
-    def of(cls, over: Sequence[float], under: Sequence[float]) -> Ratio:
-        pairs = [a / b if b else 0.0 for a, b in zip(over, under, strict=True)]
-        low, _, high = quantiles(pairs, n=4, method="inclusive")
-        return cls(median(pairs), (low, high), pairs)
+    def of_ratio(cls, over: Sequence[float], under: Sequence[float]) -> Spread:
+        """Figures measured in the same round are a pair."""
+        return cls.of([a / b if b else 0.0 for a, b in zip(over, under, strict=True)])
 
     @property
     def noisy(self) -> bool:
         low, high = self.quartiles
-        return high - low > NOISY * abs(self.median)
+        return not high - low <= NOISY * abs(self.median)
 
     def __str__(self) -> str:
         return "too noisy" if self.noisy else f"{self.median:.2f}"
@@ -77,6 +73,6 @@ class Duel(Generic[T]):
     def spread(self, name: str, figure: str) -> Spread:
         return Spread.of(self.figures(name, figure))
 
-    def ratio(self, over: str, under: str, figure: str) -> Ratio:
+    def ratio(self, over: str, under: str, figure: str) -> Spread:
         """``over``'s figure divided by ``under``'s."""
-        return Ratio.of(self.figures(over, figure), self.figures(under, figure))
+        return Spread.of_ratio(self.figures(over, figure), self.figures(under, figure))

@@ -57,14 +57,21 @@ def run(
     server: Server, script: str, connections: int, seconds: float, *arguments: str, cores: set[int] | None = None
 ) -> Run:
     """Send for ``seconds`` (whole ones are best: wrk takes nothing else)."""
-    command = [wrk(), "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(LOADS / f"{script}.lua")]
+    command = [
+        *machine.on(cores or {machine.LOAD}),
+        wrk(),
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "-s",
+        str(LOADS / f"{script}.lua"),
+    ]
     command += [f"http://127.0.0.1:{server.port}/", "--", *arguments]
     before, started = machine.cpu_s(server.pid), time.perf_counter()
     process = subprocess.Popen(
         command,
         env={**os.environ, "LUA_PATH": f"{LOADS}/?.lua;;"},
         stdout=subprocess.PIPE,
-        preexec_fn=lambda: os.sched_setaffinity(0, cores or {machine.LOAD}),
     )
     assert process.stdout is not None
     with process.stdout:

@@ -26,17 +26,12 @@ ENGINE = CORES[2] if len(CORES) > 2 else LOAD
 PACKAGES = ("granian", "uvloop", "msgspec", "chdb", "clickhouse-connect", "fastapi", "pydantic", "uvicorn", "stripe")
 
 
-def pinned(core: int) -> str:
-    """``cores 0 and 1`` style words are for people; this is for the table's heading."""
-    return f"core {core}"
-
-
 def describe() -> dict[str, str]:
     """CPU, kernel, versions, date: what makes two results comparable, or not."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "cpu": f"{_cpu_model()}, {len(CORES)} cores usable",
-        "cores": f"server {pinned(SERVER)}, load {pinned(LOAD)}, ClickHouse {pinned(ENGINE)}",
+        "cores": f"server on core {SERVER}, load on {LOAD}, ClickHouse on {ENGINE}",
         "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -69,6 +64,11 @@ def _revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         commit = "no git"
     return f"{relo_ingest.__version__} ({commit})"
+
+
+def on(cores: set[int]) -> list[str]:
+    """The start of a command line that keeps a program, and what it starts, on some cores."""
+    return ["taskset", "--cpu-list", ",".join(map(str, sorted(cores)))]
 
 
 def tree(pid: int) -> list[psutil.Process]:

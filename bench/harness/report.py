@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 
-from bench.harness.duel import Ratio
+from bench.harness.duel import Spread
 
 RESULTS = Path(__file__).parents[1]
 COLUMNS = ("question", "measured", "target", "ratio", "verdict")
 
-MET, NOT_MET, TOO_NOISY, NO_TARGET, NOT_MEASURED = "met", "not met", "too noisy", "no target", "not measured"
+MET, NOT_MET, TOO_NOISY, NO_TARGET = "met", "not met", "too noisy", "no target"
+ERRORS = "errors"
+"""Requests failed: whatever was measured is not what was asked."""
+NOT_MEASURED = "not measured"
 
 
 class Answer(msgspec.Struct):
@@ -27,22 +30,20 @@ class Answer(msgspec.Struct):
     figures: dict[str, Any] = {}
 
 
-def at_least(value: float | Ratio, target: float) -> str:
+def at_least(value: Spread, target: float) -> str:
     """Verdict on a figure that should be high."""
-    if isinstance(value, Ratio):
-        if value.noisy:
-            return TOO_NOISY
-        value = value.median
-    return MET if value >= target else NOT_MET
+    return _verdict(value, value.median >= target)
 
 
-def at_most(value: float | Ratio, target: float) -> str:
+def at_most(value: Spread, target: float) -> str:
     """Verdict on a figure that should be low."""
-    if isinstance(value, Ratio):
-        if value.noisy:
-            return TOO_NOISY
-        value = value.median
-    return MET if value <= target else NOT_MET
+    return _verdict(value, value.median <= target)
+
+
+def _verdict(value: Spread, holds: bool) -> str:
+    if value.noisy:
+        return TOO_NOISY
+    return MET if holds else NOT_MET
 
 
 def markdown(answers: list[Answer], machine: dict[str, str]) -> str:

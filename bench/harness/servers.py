@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import signal
@@ -21,7 +20,6 @@ from bench.harness import machine
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
-PR_SET_PDEATHSIG = 1
 
 UNLIMITED = 1_000_000_000
 """A quota that one sender cannot reach."""
@@ -43,18 +41,13 @@ class Server:
         self.port = port
         self._log = log
 
-        def settle() -> None:
-            os.sched_setaffinity(0, cores)
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*machine.on(cores), sys.executable, *arguments],
                 env=clean_environment(**env),
                 cwd=log.parent,
                 stdout=output,
                 stderr=output,
-                preexec_fn=settle,
                 start_new_session=True,
             )
 
@@ -147,15 +140,16 @@ class Product:
     def __init__(self, where: Directory, name: str = "relo", cores: set[int] | None = None, **env: object) -> None:
         self._where = where
         self._name = name
+        self.data_dir = where.path / f"{name}-data"
+        self.data_dir.mkdir()
         self._env = {
-            "RELO_DATA_DIR": where.path / f"{name}-data",
+            "RELO_DATA_DIR": self.data_dir,
             "RELO_INGEST_PORT": free_port(),
             "RELO_CLICKHOUSE_EMBEDDED_PORT": free_port(),
             "RELO_QUOTAS_BEACONS_PER_S": UNLIMITED,
             "RELO_QUOTAS_BURST": UNLIMITED,
             **env,
         }
-        Path(str(self._env["RELO_DATA_DIR"])).mkdir()
         self.clickhouse = self.start_clickhouse()
         self._relo("migrate")
         self._relo("apply", str(resources.files("relo_ingest") / "relo.example.toml"))
@@ -170,6 +164,17 @@ class Product:
         name = f"{self._name}-clickhouse"
         self.clickhouse = self._where.start(name, arguments, machine.ENGINE, port, **self._env).wait_until("/ping")
         return self.clickhouse
+
+    def events_in_clickhouse(self) -> int:
+        """Rows of ``events``, once no sealed segment waits any more."""
+        until = time.monotonic() + START_TIMEOUT_S
+        time.sleep(2)  # the age of a segment, and the flush
+        while any(self.data_dir.glob("spool/*/*.sealed")) and time.monotonic() < until:
+            time.sleep(0.2)
+        connection = http.client.HTTPConnection("127.0.0.1", self.clickhouse.port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request("POST", "/", "SELECT count() FROM events")
+            return int(connection.getresponse().read())
 
     def _relo(self, *arguments: str) -> None:
         subprocess.run(

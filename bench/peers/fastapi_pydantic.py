@@ -53,6 +53,4 @@ if __name__ == "__main__":
     else:
         import uvicorn
 
-        uvicorn.run(
-            app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="warning"
-        )
+        uvicorn.run(app, port=int(sys.argv[1]), loop="uvloop", http="httptools", access_log=False, log_level="warning")

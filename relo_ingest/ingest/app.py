@@ -13,6 +13,7 @@ from relo_ingest.identity import Identity
 from relo_ingest.ingest import health, links, pages, pixel, stripe
 from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header, respond, respond_problem
 from relo_ingest.ingest.inflight import InFlight
+from relo_ingest.ingest.privacy import Redactor
 from relo_ingest.ingest.quota import Quota
 from relo_ingest.ingest.services import Services
 from relo_ingest.ingest.visitor import Visitors
@@ -102,6 +103,7 @@ class App:
             spool=Spool(settings),
             identity=Identity(settings),
             quota=Quota(settings.quotas),
+            redactor=Redactor(settings.privacy.redact_parameters),
             visitors=Visitors(settings.ingest.forwarded_hops),
             in_flight=InFlight(settings.ingest.body_timeout_s),
             counts=RequestCounts(),

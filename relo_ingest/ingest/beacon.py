@@ -124,7 +124,7 @@ def to_event(beacon: Beacon, extras: Extras, received_at: int, ip: str, user_age
         event_time = _doubtful_time(event_id, received_at)
         if ts is not None:
             extras = {**extras, "_relo_ts": msgspec.Raw(_encode(ts))}
-    # By position, in the order of events.COLUMNS: naming 29 fields would take longer than all the rest of this function.
+    # By position, in the order of events.COLUMNS: naming 31 fields would take longer than all the rest of it.
     return Event(
         event_id or ulid.new(),
         beacon.client_id,
@@ -152,6 +152,8 @@ def to_event(beacon: Beacon, extras: Extras, received_at: int, ip: str, user_age
         beacon.title,
         user_agent,
         ip,
+        False,  # is_bot, and its reason: the request says it, not the beacon
+        "",
         beacon.lang,
         beacon.screen,
         _properties(beacon, extras) if beacon.props or extras or beacon.user_id or beacon.products else b"{}",

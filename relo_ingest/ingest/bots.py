@@ -57,8 +57,8 @@ NAMES: dict[str, str] = {
         okhttp, java/, apache-httpclient, java-http-client, axios/, node-fetch, node$, undici, superagent, got/, got (,
         postmanruntime, insomnia/, httpie/, libwww-perl, lwp::, lwp-trivial, guzzlehttp, symfony httpclient, php/,
         ruby$, faraday v, rest-client, typhoeus, http.rb/, restsharp, reqwest/, dart/, winhttp, windowspowershell,
-        powershell/, scrapy, colly, mechanize, aria2/, deno/, bun/, pycurl/, hackney/, ureq/, jakarta commons-httpclient,
-        wordpress/
+        powershell/, scrapy, colly, mechanize, aria2/, deno/, bun/, pycurl/, hackney/, ureq/,
+        jakarta commons-httpclient, wordpress/
         """,
     DECLARED_CRAWLER: """
         mediapartners-google, apis-google, feedfetcher-google, google-inspectiontool, googleother, google-read-aloud,
@@ -66,8 +66,8 @@ NAMES: dict[str, str] = {
         yandeximages, yandexmetrika, yandexmedia, yandexvideo, yandexblogs, yandexdirect, yandexfavicons,
         yandexpagechecker, ia_archiver, heritrix, nutch, ahrefs, semrush, screaming frog, sitebulb,
         netcraftsurveyagent, censysinspect, expanse indexes, pinterest/0., w3c_validator, w3c-checklink, validator.nu,
-        qwantify, yeti/, daumoa, sogou web, nmap scripting, nikto, sqlmap, nuclei -, masscan, zgrab, httrack, barkrowler,
-        megaindex, feedly, feedburner, newsblur, inoreader, contentking, proximic, grapeshot, admantx
+        qwantify, yeti/, daumoa, sogou web, nmap scripting, nikto, sqlmap, nuclei -, masscan, zgrab, httrack,
+        barkrowler, megaindex, feedly, feedburner, newsblur, inoreader, contentking, proximic, grapeshot, admantx
         """,
 }
 """How the senders of each kind call themselves, in lower case: the beginning of a word; with ``$`` the whole text.

@@ -10,6 +10,7 @@ import msgspec
 from relo_ingest._fast import signature, ulid
 from relo_ingest.errors import BAD_SIGNATURE, INVALID_EVENT, NOT_READY, UNKNOWN_REF, RequestRefused
 from relo_ingest.events import Event
+from relo_ingest.ingest import bots
 from relo_ingest.ingest.http import (
     NO_STORE,
     Receive,
@@ -50,6 +51,8 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
     click_id = ulid.new_at(clicked_at) if clicked_at != received_at else ulid.new()
     device_id = cookies(scope).get(DEVICE_COOKIE, "")
     hops = services.settings.ingest.forwarded_hops
+    user_agent = services.visitors.agent(header(scope, b"user-agent"))
+    bot_reason = bots.verdict(user_agent, bots.purpose_of(scope["headers"]))
     services.spool.append(
         Event(
             event_id=click_id,
@@ -65,9 +68,11 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
             partner_ref=link.ref,
             offer=offer,
             url=landing_page,
-            referrer=text_header(scope, b"referer"),
-            user_agent=services.visitors.agent(header(scope, b"user-agent")),
+            referrer=services.redactor.redact(text_header(scope, b"referer")),
+            user_agent=user_agent,
             ip=services.visitors.network(scope, header(scope, b"x-forwarded-for")),
+            is_bot=bot_reason != "",
+            bot_reason=bot_reason,
             properties=msgspec.json.encode(query),
         )
     )

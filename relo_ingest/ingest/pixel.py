@@ -21,7 +21,7 @@ from relo_ingest.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     RequestRefused,
 )
-from relo_ingest.ingest import beacon
+from relo_ingest.ingest import beacon, bots
 from relo_ingest.ingest.beacon import Beacon, Extras
 from relo_ingest.ingest.http import (
     CORS,
@@ -76,6 +76,7 @@ class Sender(msgspec.Struct, gc=False):
     received_at: int
     ip: str
     user_agent: str
+    bot_reason: str
 
 
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -150,7 +151,9 @@ def _check_type(content_type: bytes) -> None:
 
 def _sender(services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes) -> Sender:
     visitors = services.visitors
-    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), visitors.agent(user_agent))
+    agent = visitors.agent(user_agent)
+    bot_reason = bots.verdict(agent, bots.purpose_of(scope["headers"]))
+    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), agent, bot_reason)
 
 
 def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) -> None:
@@ -160,6 +163,8 @@ def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) ->
     if client_id not in snapshot.clients:
         raise RequestRefused(UNKNOWN_CLIENT if snapshot.version else NOT_READY)
     event = beacon.to_event(found, extras, sender.received_at, sender.ip, sender.user_agent)
+    event.is_bot, event.bot_reason = sender.bot_reason != "", sender.bot_reason
+    event.url, event.referrer = services.redactor.redact(event.url), services.redactor.redact(event.referrer)
     services.quota.take(client_id)
     services.spool.append(event)
     services.counts.events += 1

@@ -45,27 +45,26 @@ class Redactor:
     """``names``: the parameters whose values are secrets or addresses, in any case."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        words = sorted({re.escape(n.lower()) for n in names})
         rest: dict[str, list[str]] = {}
-        for word in words:
-            rest.setdefault(word[0], []).append(word[1:])
-        either = "|".join(f"{c}(?:{'|'.join(r)})" for c, r in rest.items()) or r"(?!)"
-        # Both read lower case, and search from what is no letter or digit; encoded brackets and the like count too.
-        self._is_sensitive = re.compile(
-            rf"(?:^|[^a-z0-9])(?:(?<=%)(?:25)*+[0-9a-f][0-9a-f])?(?:{either})\d*+(?![a-z0-9])"
-        ).search
-        # Says "perhaps" to everything that may have to be redacted, and no to nearly all else, in one look.
-        self._may_leak = re.compile(
-            rf"[^a-z0-9](?:(?<=@)|(?<=%)(?:25)*+40|(?:(?<=%)(?:25)*+[0-9a-f][0-9a-f])?(?:{either})\d*+"
-            r"(?:[=%]|[^a-z0-9=%&;#?/][^=%&;#?/]{0,24}+[^&;#?/]))"
-        ).search
+        for name in sorted({n.lower() for n in names}):
+            rest.setdefault(name[0], []).append(re.escape(name[1:]))
+        word = "(?:" + ("|".join(f"{c}(?:{'|'.join(r)})" for c, r in rest.items()) or "(?!)") + r")\d*+"
+        self._is_sensitive = re.compile(rf"(?:^|[_\[-]|%(?:25)*+[0-9a-f][0-9a-f]){word}(?![a-z0-9])").search
+        # The next two find all that may have to be redacted, and little else, in one look. All read lower case: a
+        # pattern that ignores case cannot skip to where it may begin.
+        suffix = r"(?:[=%]|[^a-z0-9=%&;#?/][^=%&;#?/]{0,24}+[^&;#?/])"
+        self._may_leak = re.compile(rf"[?&;#/=_\[-]{word}{suffix}").search
+        self._may_leak_encoded = re.compile(rf"%(?:25)*+(?:40|[0-9a-f][0-9a-f]{word}{suffix})").search
 
     def redact(self, url: str) -> str:
         """``url`` without its secrets; of any length, in linear time. Twice gives the same."""
-        if "=" not in url and "@" not in url and "%" not in url and "eyJ" not in url:
-            return url
-        if not self._may_leak(url.lower()) and "eyJ" not in url:
-            return url
+        if "@" not in url and "eyJ" not in url:
+            encoded = "%" in url
+            if not encoded and "=" not in url:
+                return url
+            lower = url.lower()
+            if not self._may_leak(lower) and not (encoded and self._may_leak_encoded(lower)):
+                return url
         head, hash_sign, fragment = url.partition("#")
         path, question_mark, query = head.partition("?")
         return f"{self._path(path)}{question_mark}{self._pairs(query)}{hash_sign}{self._fragment(fragment)}"
@@ -103,6 +102,8 @@ class Redactor:
 
     def _leaks(self, text: str) -> bool:
         """Whether it holds an address, a token, or a parameter with a sensitive name, under its percent-encoding."""
+        if "%" not in text and "@" not in text and "=" not in text and "eyJ" not in text:
+            return False
         return any(
             _ADDRESS.search(t) or _JWT.search(t) or any(self._has_sensitive_word(n) for n in _NESTED_NAME.findall(t))
             for t in _decodings(text)

@@ -6,6 +6,7 @@ import msgspec
 
 from relo_ingest.identity import Identity
 from relo_ingest.ingest.inflight import InFlight
+from relo_ingest.ingest.privacy import Redactor
 from relo_ingest.ingest.quota import Quota
 from relo_ingest.ingest.visitor import Visitors
 from relo_ingest.registry.refresh import Registry
@@ -20,6 +21,7 @@ class Services(msgspec.Struct, frozen=True):
     spool: Spool
     identity: Identity
     quota: Quota
+    redactor: Redactor
     visitors: Visitors
     in_flight: InFlight
     counts: RequestCounts

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 2.0
 COPY_FILE = "registry.json"
 
-SELECT_VERSION = "SELECT max(version) FROM registry"
+SELECT_STAMP = "SELECT max(version), count() FROM registry"
+"""Two writes in the same millisecond share a version, and still differ in the count."""
 SELECT_ROWS = "SELECT kind, key, body FROM registry_current ORDER BY kind, key"
 
 
@@ -53,6 +54,8 @@ class Registry:
         self._task: asyncio.Task[None] | None = None
         self.snapshot: Snapshot = snapshot.EMPTY
         self.schema_version: int | None = None
+        self._stamp: tuple[int, ...] = ()
+        self._said = ""
 
     @property
     def schema_is_old(self) -> bool:
@@ -79,8 +82,12 @@ class Registry:
     async def _try_refresh(self) -> None:
         try:
             await self._refresh()
+            self._said = ""
         except Exception as error:  # whatever is wrong over there, the last snapshot stays in force
-            log.warning("registry not refreshed: %s", first_line(error))
+            reason = first_line(error)
+            if reason != self._said:  # once, not every two seconds of a long outage
+                log.warning("registry not refreshed: %s", reason)
+                self._said = reason
 
     async def _refresh(self) -> None:
         if self._client is None:
@@ -88,13 +95,15 @@ class Registry:
         self.schema_version = int(str(await self._client.command(SELECT_SCHEMA_VERSION)))
         if self.schema_is_old:
             return
-        version = int(str(await self._client.command(SELECT_VERSION)))
-        if version == self.snapshot.version:
+        stamp = tuple((await self._client.query(SELECT_STAMP)).result_rows[0])
+        if stamp == self._stamp:
             return
+        version = int(stamp[0])
         rows: list[Row] = [tuple(r) for r in (await self._client.query(SELECT_ROWS)).result_rows]
         self._use(version, rows)
-        write_atomically(self._path, msgspec.json.encode(Copy(version, rows)))
         log.info("registry version %d in force", version)
+        write_atomically(self._path, msgspec.json.encode(Copy(version, rows)))
+        self._stamp = stamp  # last, so that a copy that could not be written is tried again
 
     def _load_copy(self) -> None:
         try:

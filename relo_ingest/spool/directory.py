@@ -80,15 +80,21 @@ def usage(root: Path) -> tuple[int, float]:
     """What the segments of all processes take: bytes, and when the oldest was made (Unix s; 0.0 without any)."""
     total, oldest = 0, 0.0
     for owner in root.iterdir() if root.is_dir() else ():
-        try:
-            for entry in os.scandir(owner):
-                if entry.name.endswith((OPEN, SEALED)):
-                    total += entry.stat().st_size
-                    made_at = ulid.timestamp_ms(Path(entry.name).stem.rpartition("-")[2]) / 1000
-                    oldest = min(oldest or made_at, made_at)
-        except OSError:
-            continue  # adopted or removed while we looked
+        for path in _segments_of(owner):
+            try:
+                total += path.stat().st_size
+                made_at = ulid.timestamp_ms(path.stem.rpartition("-")[2]) / 1000
+            except (OSError, ValueError):
+                continue  # flushed while we looked; or not of our making, so nobody knows its age
+            oldest = min(oldest or made_at, made_at)
     return total, oldest
+
+
+def _segments_of(owner: Path) -> list[Path]:
+    try:
+        return [path for path in owner.iterdir() if path.suffix in (OPEN, SEALED)]
+    except OSError:
+        return []  # adopted or removed while we looked, or not a directory
 
 
 def sync_directory(path: Path) -> None:

@@ -20,7 +20,7 @@ from relo_ingest._fast.segment import Segment
 from relo_ingest.clickhouse.migrate import SCHEMA_VERSION
 from relo_ingest.errors import BODY_TOO_LARGE, SPOOL_FULL, RequestRefused
 from relo_ingest.events import COLUMNS, Event
-from relo_ingest.spool.directory import OPEN, SEALED, sync_directory
+from relo_ingest.spool.directory import OPEN, SEALED
 from relo_ingest.spool.sync import GroupCommit
 
 log = logging.getLogger(__name__)
@@ -119,13 +119,20 @@ class Lane:
         rows = segment.rows
         telemetry.ROWS_SPOOLED.labels(self.rules.name).inc(rows)
         telemetry.BYTES_SPOOLED.labels(self.rules.name).inc(segment.body_bytes)
-        segment.seal()
+        try:
+            segment.seal()
+        except OSError as error:
+            log.error("segment %s keeps its unused space: %s", path.name, error.strerror)
         segment.close()
         if not rows:
             path.unlink(missing_ok=True)
             return
         sealed = path.with_suffix(SEALED)
-        path.rename(sealed)
+        try:
+            path.rename(sealed)
+        except OSError as error:
+            log.error("segment %s keeps its name: %s", path.name, error.strerror)
+            sealed = path  # the flusher takes it by any name
         self._on_sealed(sealed)
 
     def _open(self) -> Segment:
@@ -144,8 +151,6 @@ class Lane:
                 max_rows=self.rules.max_rows,
                 created_ms=time.time_ns() // 1_000_000,
             )
-            if self.rules.durable:
-                sync_directory(self._directory)
         except OSError as error:
             path.unlink(missing_ok=True)
             level = logging.WARNING if error.errno in (errno.ENOSPC, errno.EDQUOT) else logging.ERROR

@@ -114,12 +114,15 @@ class Spool:
         next_look = 0.0
         while True:
             now = time.monotonic()
-            for name, lane in self._lanes.items():
-                if self._flushers[name].backlog < BACKLOG_TO_FILL_UP:
-                    lane.seal_if_old(now)
-            if now >= next_look:
-                next_look = now + ADOPT_EVERY_S
-                self._look_around()
+            try:
+                for name, lane in self._lanes.items():
+                    if self._flushers[name].backlog < BACKLOG_TO_FILL_UP:
+                        lane.seal_if_old(now)
+                if now >= next_look:
+                    next_look = now + ADOPT_EVERY_S
+                    self._look_around()
+            except Exception:  # nothing else seals by age: whatever is wrong, this goes on
+                log.exception("a look at the spool failed")
             await asyncio.sleep(TICK_S)
 
     def _look_around(self) -> None:

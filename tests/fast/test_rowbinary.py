@@ -238,7 +238,7 @@ def test_a_plain_row_is_what_clickhouse_documents():
     assert row == (
         b"\x1a01ARZ3NDEKTSV4RRFFQ69G5FAV" + struct.pack("<Iqq", 7, 1_700_000_000_000, 1_700_000_000_001)
         + b"\x04page\x04page\x03web\x05pixel" + b"\x01" + bytes(6) + b"\x02\x04pi_1\x04ch_2"
-        + struct.pack("<q", -12_345) + bytes(11) + b'\x07{"a":1}'
+        + struct.pack("<q", -12_345) + bytes(13) + b'\x07{"a":1}'
     )  # fmt: skip
 
 

@@ -99,6 +99,43 @@ def test_a_time_that_cannot_be_believed_is_kept_but_not_used(server: Server, pro
     assert row["properties"] == {"_relo_ts": 1}
 
 
+def test_bot_is_stored_like_anybody_and_marked(server: Server, product: Product) -> None:
+    crawler, prefetch, person = ulid.new(), ulid.new(), ulid.new()
+    googlebot = {"User-Agent": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"}
+    for event_id, headers in (
+        (crawler, googlebot),
+        (prefetch, {"User-Agent": "Browser/1", "Sec-Purpose": "prefetch;prerender"}),
+        (person, {"User-Agent": "Browser/1"}),
+    ):
+        body = {"client_id": 1, "event": "bots", "event_id": event_id}
+        assert server.http.post("/e", json=body, headers=headers).status_code == 204
+    verdicts = [(row["is_bot"], row["bot_reason"]) for row in (stored(product, e) for e in (crawler, prefetch, person))]
+    assert verdicts == [(True, "declared_crawler"), (True, "prerender"), (False, "")]
+    (daily,) = product.rows("SELECT sum(events) >= 1, sum(bots) >= 2 FROM traffic_daily WHERE event_name = 'bots'")
+    assert daily == (True, True)
+
+    click_id = server.http.get("/r?ref=ana", headers=googlebot).headers["location"].rpartition("=")[2]
+    assert stored(product, click_id)["bot_reason"] == "declared_crawler"
+    click = "SELECT is_bot, bot_reason FROM clicks WHERE click_id = {c:String}"
+    assert product.eventually_rows(click, 2, c=click_id) == [(True, "declared_crawler")]
+
+
+def test_secrets_and_addresses_do_not_reach_the_row(server: Server, product: Product) -> None:
+    event_id = ulid.new()
+    url, referrer = "https://shop.example/p?token=abc&utm_source=x%20y", "https://mail.example/ann%40x.example?a=1"
+    assert server.http.post(
+        "/e", json={"client_id": 1, "event_id": event_id, "url": url, "referrer": referrer}
+    ).is_success
+    row = stored(product, event_id)
+    assert (row["url"], row["referrer"]) == (
+        "https://shop.example/p?token=REDACTED&utm_source=x%20y",
+        "https://mail.example/REDACTED?a=1",
+    )
+    response = server.http.get("/r?ref=ana", headers={"Referer": "https://blog.example/?email=a&b=1"})
+    click_id = response.headers["location"].rpartition("=")[2]
+    assert stored(product, click_id)["referrer"] == "https://blog.example/?email=REDACTED&b=1"
+
+
 def test_preflight_is_answered(server: Server) -> None:
     response = server.http.options(
         "/e",

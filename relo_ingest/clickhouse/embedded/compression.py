@@ -22,7 +22,7 @@ class Encoder(Protocol):
 
 class _Lz4Encoder:
     def __init__(self) -> None:
-        import lz4.frame  # type: ignore[import-untyped]
+        import lz4.frame
 
         self._frame = lz4.frame.LZ4FrameCompressor(auto_flush=True)
         self._started = False
@@ -83,7 +83,7 @@ class _BrotliDecoder:
     unused_data = b""
 
     def __init__(self) -> None:
-        import brotli  # type: ignore[import-untyped]
+        import brotli
 
         self._stream = brotli.Decompressor()
 

@@ -1,0 +1,93 @@
+"""ClickHouse refuses, or hangs: what comes in is kept until it is back, or refused when no more can be kept."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from support.load import Load, beacon, payment
+from support.processes import eventually
+from support.proxy import Fault
+from support.soak import scaled
+from support.stack import Stack, children, resident_bytes
+
+STOPS_WITHIN_S = 15
+"""The supervisor kills after 20."""
+ACCEPTED = {200, 204, 302}
+
+
+@pytest.mark.parametrize("away", ["refuses", "hangs"])
+def test_sigterm_under_load_ends_in_time_and_keeps_what_was_acknowledged(stack: Stack, away: str) -> None:
+    for _ in range(scaled(1, 10)):
+        ingest = stack.start_ingest(workers=2)
+        with Load(ingest.base_url, stack.ledger) as load:
+            load.go_on(100)
+            if away == "refuses":
+                stack.proxy.refuse()
+            else:
+                stack.proxy.set(Fault.HOLD_REQUEST)
+            load.go_on(200)
+            assert ingest.stop(timeout_s=STOPS_WITHIN_S) == 0
+        if away == "refuses":
+            stack.proxy.accept()
+        else:
+            stack.proxy.set(Fault.NONE)
+    after = stack.start_ingest()
+    stack.verify()
+    assert after.stop() == 0
+
+
+def test_sigterm_under_load_loses_nothing(stack: Stack) -> None:
+    for _ in range(scaled(3, 60)):
+        ingest = stack.start_ingest(workers=2)
+        with Load(ingest.base_url, stack.ledger, connections=16, pause_s=0) as load:
+            load.go_on(200)
+            assert ingest.stop(timeout_s=STOPS_WITHIN_S) == 0
+    after = stack.start_ingest()
+    stack.verify()
+    assert after.stop() == 0
+
+
+def test_an_outage_is_stored_up_to_the_cap_then_refused_then_made_good(stack: Stack) -> None:
+    ingest = stack.start_ingest(RELO_SPOOL_CAP_BYTES=16 << 20, RELO_SPOOL_SEGMENT_BYTES=1 << 20)
+    (worker,) = children(ingest.process.pid)
+    large = functools.partial(beacon, props={"filler": "x" * 8_000})
+    with Load(ingest.base_url, stack.ledger, {large: 9, payment: 1}) as load:
+        load.go_on(300)
+        calm = resident_bytes(worker)
+        for _ in range(scaled(1, 10)):
+            stack.proxy.refuse()
+            assert set(load.statuses) <= ACCEPTED
+            eventually(lambda: load.statuses[503] >= 100, 60, "the spool is full")
+            load.go_on_for(scaled(1, 20))
+            assert int(load.last_headers[503]["retry-after"]) > 0
+            assert resident_bytes(worker) < calm + (48 << 20)
+            stack.proxy.accept()
+            drained_before = load.statuses[204]
+            eventually(lambda n=drained_before: load.statuses[204] >= n + 300, 60, "beacons are accepted again")
+            load.statuses.clear()
+            load.go_on(300)
+            eventually(lambda: ingest.http.get("/health/ready").status_code == 200, 30, "ready again")
+            load.statuses.clear()
+    stack.verify()
+    assert children(ingest.process.pid) == [worker], "no restart was needed"
+    assert ingest.stop() == 0
+
+
+def test_while_clickhouse_hangs_everything_is_accepted(stack: Stack) -> None:
+    """Its timed-out inserts are carried out in the end, at the same time as the ones that were sent after them."""
+    stack.stop_merges()
+    ingest = stack.start_ingest(RELO_CLICKHOUSE_TIMEOUT_S=1)
+    with Load(ingest.base_url, stack.ledger, repeat=False) as load:
+        load.go_on(100)
+        for _ in range(scaled(1, 20)):
+            stack.proxy.set(Fault.HOLD_REQUEST)
+            load.go_on(300)
+            eventually(lambda: stack.proxy.caught >= 6, 60, "inserts time out and are tried again")
+            load.go_on(100)
+            stack.proxy.set(Fault.NONE)
+            load.go_on(100)
+    assert set(load.statuses) <= ACCEPTED
+    stack.verify(once_even_raw=True)
+    assert ingest.stop() == 0

@@ -1,0 +1,109 @@
+"""Redis is a cache: away, hanging, slow, emptied or restarted, webhooks are answered and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from relo_ingest._fast import digest, ulid
+from support.ledger import Answer
+from support.load import Load, Request, beacon, payment
+from support.processes import Server, eventually
+from support.proxy import Fault, Proxy
+from support.soak import scaled
+from support.stack import Stack
+
+BUYERS = [f"{ulid.new()}@example.com" for _ in range(500)]
+TIMEOUT_MS = 200
+
+
+@pytest.fixture
+def network(redis_server: Any) -> Iterator[Proxy]:
+    """Between the ingests and Redis."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+def purchase() -> Request:
+    return payment(customer_details={"email": random.choice(BUYERS)})
+
+
+def identify() -> Request:
+    return beacon(event="identify", email_hash=digest.email_hash(random.choice(BUYERS)))
+
+
+def found_by_email(stack: Stack, seen_by: Server, paid_at: Server, cache: redis.Redis) -> None:
+    """A device that one instance saw is found by another, which can only know it from Redis."""
+    email, device_id = f"{ulid.new()}@example.com", ulid.new()
+    email_hash = digest.email_hash(email)
+    seen = beacon(event="identify", did=device_id, email_hash=email_hash)
+    assert seen_by.http.post(seen.path, **seen.options).status_code == 204
+    stack.ledger.note(seen.keys[0], Answer.ACKNOWLEDGED)
+    eventually(lambda: cache.hget(f"id:email:{email_hash}", "1"), 20, "the pair is in Redis")
+
+    def pay() -> bool:
+        """A new webhook each time: a first one may meet a connection that broke in the fault before."""
+        paid = payment(customer_details={"email": email})
+        options = {"content": paid.options["data"], "headers": paid.options["headers"]}
+        assert paid_at.http.post(paid.path, **options).status_code == 200
+        stack.ledger.note(paid.keys[0], Answer.ACKNOWLEDGED, payment=paid.payment)
+        with stack.connected() as client:
+            found = "SELECT device_id FROM events WHERE event_id = {id:String}"
+            rows = eventually(lambda: client.query(found, parameters={"id": paid.keys[0]}).result_rows, 20, "stored")
+        return bool(rows[0][0] == device_id)
+
+    eventually(pay, 20, "the payment has the buyer's device")
+
+
+def test_webhooks_are_answered_whatever_redis_does(stack: Stack, network: Proxy, redis_server: Any) -> None:
+    values = {"RELO_REDIS_URL": f"redis://127.0.0.1:{network.port}/0", "RELO_REDIS_TIMEOUT_MS": TIMEOUT_MS}
+    first, second = stack.start_ingest(**values), stack.start_ingest(**values)
+    with (
+        redis.Redis.from_url(redis_server.url, decode_responses=True) as cache,
+        Load([first.base_url, second.base_url], stack.ledger, {purchase: 1, identify: 1}) as load,
+    ):
+        found_by_email(stack, first, second, cache)
+        for _ in range(scaled(1, 10)):
+            network.refuse()
+            load.go_on(100)
+            network.accept()
+            found_by_email(stack, first, second, cache)
+
+            network.set(Fault.HOLD_REQUEST)
+            load.go_on(100)
+            network.set(Fault.NONE)
+            found_by_email(stack, second, first, cache)
+
+            network.delay_s = 1.0
+            load.go_on(100)
+            network.delay_s = 0.0
+            cache.flushall()
+            load.go_on(100)
+            found_by_email(stack, first, second, cache)
+
+            redis_server.stop()
+            load.go_on(100)
+            redis_server.start()
+            found_by_email(stack, second, first, cache)
+    assert set(load.statuses) == {200, 204}, "every webhook and beacon was accepted"
+    assert (first.stop(timeout_s=15), second.stop(timeout_s=15)) == (0, 0)
+    stack.verify()
+
+
+def test_sigterm_ends_in_time_with_redis_and_clickhouse_away(stack: Stack, network: Proxy) -> None:
+    values = {"RELO_REDIS_URL": f"redis://127.0.0.1:{network.port}/0", "RELO_REDIS_TIMEOUT_MS": TIMEOUT_MS}
+    ingest = stack.start_ingest(**values)
+    network.refuse()
+    stack.proxy.refuse()
+    with Load(ingest.base_url, stack.ledger, {identify: 1, purchase: 1}) as load:
+        load.go_on(200)
+        assert ingest.stop(timeout_s=15) == 0
+    assert "did not stop" not in ingest.log.read_text()
+    stack.proxy.accept()
+    after = stack.start_ingest()
+    stack.verify()
+    assert after.stop() == 0
