@@ -54,6 +54,7 @@ def answers(full: bool) -> Iterator[Answer]:
 
 
 def _answers(duel: Duel[Run], connections: int, engine_cpu_s: float) -> Iterator[Answer]:
+    engine = f"ClickHouse {1e6 * engine_cpu_s / sum(duel.figures('relo', 'requests')):.0f} µs CPU per beacon"
     for other, target, aim in (
         ("null", OF_NULL, ", aim 0.95"),
         ("fastapi on uvicorn", OF_FASTAPI, ""),
@@ -66,8 +67,7 @@ def _answers(duel: Duel[Run], connections: int, engine_cpu_s: float) -> Iterator
             target=f"≥ {target:g} ×{aim}",
             ratio=f"{by_cpu} per CPU-s; {by_clock} per s",
             verdict=at_least(by_cpu, target) if _clean(duel, "relo", other) else ERRORS,
-            remark=f"{_rest(duel, 'relo')}; {_rest(duel, other)}"
-            + (f"; ClickHouse {1e6 * engine_cpu_s / _requests(duel):.0f} µs CPU per beacon" if other == "null" else ""),
+            remark=_rest(duel, other) if other != "null" else f"{_rest(duel, 'relo')}; {_rest(duel, other)}; {engine}",
             figures={"runs": duel.runs, "per_cpu_s": by_cpu, "per_s": by_clock},
         )
 
@@ -92,7 +92,3 @@ def _rest(duel: Duel[Run], name: str) -> str:
 
 def _clean(duel: Duel[Run], *names: str) -> bool:
     return not any(sum(duel.figures(name, "errors")) for name in names)
-
-
-def _requests(duel: Duel[Run]) -> float:
-    return sum(duel.figures("relo", "requests"))

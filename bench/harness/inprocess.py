@@ -86,19 +86,17 @@ class Driver:
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
-        self.last_status = 0
 
     def cpu_s(self, app: Application, requests: Sequence[tuple[Message, bytes]]) -> float:
         """CPU seconds per request. RuntimeError when one was not answered 2xx."""
         return self._runner.run(self._drive(app, requests)) / len(requests)
 
     async def _drive(self, app: Application, requests: Sequence[tuple[Message, bytes]]) -> float:
-        refused = 0
+        refused: list[Message] = []
 
         async def send(message: Message) -> None:
-            nonlocal refused
-            if message.get("status", 200) >= 300:
-                refused += 1
+            if message.get("status", 200) >= 300 or refused:
+                refused.append(message)
 
         spent = 0.0
         for first in range(0, len(requests), BETWEEN_TICKS):
@@ -113,7 +111,7 @@ class Driver:
             await asyncio.sleep(0)
             spent += time.thread_time() - started
         if refused:
-            raise RuntimeError(f"{refused} of {len(requests)} requests were refused")
+            raise RuntimeError(f"not every request was taken; the first refusal: {refused[:2]}")
         return spent
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from relo_ingest._fast import digest, ulid
 from relo_ingest.errors import INVALID_EVENT, MALFORMED_JSON, RequestRefused
 from relo_ingest.events import Event
 from relo_ingest.ingest.http import UNREADABLE
+from relo_ingest.ingest.privacy import Redactor, without_addresses
 from relo_ingest.ingest.properties import storable
 from relo_ingest.money import scaled_from_decimal
 
@@ -20,6 +21,9 @@ PAST_MS = 30 * 86_400_000
 """A sender's time older than this is not believed: a retry queue does not live that long."""
 AHEAD_MS = 300_000
 """Clock skew that is believed."""
+
+OURS = b"_relo_"
+"""Keys of ``properties`` that begin so are written by us alone."""
 
 EVENT_TYPES = {"page": "page", "identify": "identify", "purchase": "purchase", "lead": "lead"}
 
@@ -68,7 +72,7 @@ def decode(body: bytes) -> tuple[Beacon, Extras]:
     try:
         fields = _decode_object(body)
         known = _encode({k: v for k, v in fields.items() if k in KNOWN_FIELDS})
-        return _decode_beacon(known), {k: v for k, v in fields.items() if k not in KNOWN_FIELDS}
+        return _decode_beacon(known), {k: v for k, v in fields.items() if k not in KNOWN_FIELDS and not _is_ours(k)}
     except UNREADABLE as error:  # the first look ended at the unknown field: what comes after it was not seen before
         raise _refusal(error) from None
 
@@ -99,6 +103,8 @@ def from_query(pairs: list[tuple[str, str]]) -> tuple[Beacon, Extras]:
     extras: Extras = {}
     for name, value in pairs:
         if name not in KNOWN_FIELDS:
+            if _is_ours(name):
+                continue
             extras.setdefault(name, msgspec.Raw(_encode(value)))
         elif name in ("products", "props"):
             fields[name] = _raw_json(name, value)
@@ -110,9 +116,18 @@ def from_query(pairs: list[tuple[str, str]]) -> tuple[Beacon, Extras]:
         raise _refusal(error) from None
 
 
-def to_event(beacon: Beacon, extras: Extras, received_at: int, ip: str, user_agent: str) -> Event:
-    """The row of a beacon. ``received_at`` is Unix milliseconds. Raises RequestRefused(INVALID_EVENT)."""
-    event_id, ts, name = beacon.event_id, beacon.ts, beacon.event
+class Sender(msgspec.Struct, gc=False):
+    """What all events of one request share; ``received_at`` is Unix milliseconds."""
+
+    received_at: int
+    ip: str
+    user_agent: str
+    bot_reason: str
+
+
+def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor) -> Event:
+    """The row of a beacon. Raises RequestRefused(INVALID_EVENT)."""
+    event_id, ts, name, received_at = beacon.event_id, beacon.ts, beacon.event, sender.received_at
     if event_id:
         try:
             event_id = ulid.normalize(event_id)
@@ -147,13 +162,13 @@ def to_event(beacon: Beacon, extras: Extras, received_at: int, ip: str, user_age
         _email_hash(beacon.email_hash) if beacon.email_hash else "",
         "",  # customer_ref
         "",  # promo_code
-        beacon.url,
-        beacon.referrer,
-        beacon.title,
-        user_agent,
-        ip,
-        False,  # is_bot, and its reason: the request says it, not the beacon
-        "",
+        redactor.redact(beacon.url),
+        redactor.redact(beacon.referrer) if beacon.referrer else "",
+        without_addresses(beacon.title) if "@" in beacon.title else beacon.title,
+        sender.user_agent,
+        sender.ip,
+        sender.bot_reason != "",
+        sender.bot_reason,
         beacon.lang,
         beacon.screen,
         _properties(beacon, extras) if beacon.props or extras or beacon.user_id or beacon.products else b"{}",
@@ -199,6 +214,8 @@ def _properties(beacon: Beacon, extras: Extras) -> bytes:
         props = b""
     if props and props[0] != 0x7B:
         raise RequestRefused(INVALID_EVENT, "props: expected an object.")
+    if OURS in props:
+        props = _encode({k: v for k, v in _decode_object(props).items() if not _is_ours(k)})
     if not extras and not beacon.user_id and not beacon.products:
         return storable(props) if props else b"{}"
     # Made storable first: what Raw let through (keys that are not UTF-8, any depth) may not decode.
@@ -209,6 +226,10 @@ def _properties(beacon: Beacon, extras: Extras) -> bytes:
     if beacon.user_id:
         merged["user_id"] = msgspec.Raw(_encode(str(beacon.user_id)))
     return storable(_encode(merged))
+
+
+def _is_ours(key: str) -> bool:
+    return key.startswith("_relo_")
 
 
 def _raw_json(name: str, value: str) -> msgspec.Raw:

@@ -1,7 +1,7 @@
 """Whether a request was sent by a person. Nothing is refused or dropped for it: it is two columns of the row.
 
-The verdict is what the sender says of itself, so it costs a dictionary look-up and spares every browser; a bot that
-pretends to be a browser is not found here. The names are those that their operators publish:
+The verdict is what the sender says of itself, so it is cheap and spares every browser; a bot that pretends to be a
+browser is not found here. The names are those that their operators publish:
 
 - search engines and other crawlers: developers.google.com/search/docs/crawling-indexing (common crawlers, special-case
   crawlers, user-triggered fetchers); bing.com/webmasters/help (which crawlers does Bing use);
@@ -74,16 +74,13 @@ NAMES: dict[str, str] = {
 Where browsers have a word that begins in the same way, the name goes on to the slash before the version."""
 
 REASONS = frozenset(NAMES) | {NO_USER_AGENT, PREFETCH, PRERENDER}
-"""What ``verdict`` says of a bot: the values of the column ``bot_reason`` besides ""."""
+"""What is said of a bot: the values of the column ``bot_reason`` besides ""."""
 
-PURPOSE_HEADERS = frozenset((b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"))
+PURPOSE_HEADERS = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 
 MOST_READ = 256
 """Characters of a user agent that are looked at: crawlers' are below 220, and a hostile one may be 64 KiB."""
-MOST_REMEMBERED = 4096
-"""User agents in the memo. It is emptied when full: keeping an order of use would cost every request, and a sender
-that always brings a new one costs the others only one more look in 4,096 requests. At MOST_READ characters each it
-holds about 2 MB at worst."""
+
 
 _REASON_OF = {name.strip().removesuffix("$"): reason for reason, names in NAMES.items() for name in names.split(",")}
 
@@ -100,32 +97,10 @@ def _names_pattern() -> re.Pattern[str]:
 _find_name = _names_pattern().search
 _find_crawler = re.compile(r"(?:bot|crawler|spider|scraper)(?<!cubot)(?![a-z0-9])").search
 
-_known: dict[str, str] = {}
 
-
-def verdict(user_agent: str, purpose: str) -> str:
-    """ "" for a person, else one of REASONS. ``purpose``: what the PURPOSE_HEADERS say, see ``purpose_of``."""
-    if len(user_agent) > MOST_READ:
-        user_agent = user_agent[:MOST_READ]
-    reason = _known.get(user_agent)
-    if reason is None:
-        reason = _look(user_agent)
-    if purpose and not reason:
-        return _look_at_purpose(purpose)
-    return reason
-
-
-def purpose_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The values of the headers with which browsers say that nobody looks at the page yet; nearly always ""."""
-    found = ""
-    for name, value in headers:
-        if name in PURPOSE_HEADERS:
-            found += value[:MOST_READ].decode("latin-1") + ";"
-    return found
-
-
-def _look(user_agent: str) -> str:
-    text = f" {user_agent.lower()}"
+def by_name(user_agent: str) -> str:
+    """ "" for a person's browser, else one of REASONS. Some microseconds: whoever asks often remembers the answer."""
+    text = f" {user_agent[:MOST_READ].lower()}"
     name = _find_name(text)
     if name:
         reason = _REASON_OF[name[1]]
@@ -133,15 +108,15 @@ def _look(user_agent: str) -> str:
         reason = DECLARED_CRAWLER
     else:
         reason = "" if user_agent and not user_agent.isspace() else NO_USER_AGENT
-    if len(_known) >= MOST_REMEMBERED:
-        _known.clear()
-    _known[user_agent] = reason
     return reason
 
 
-def _look_at_purpose(purpose: str) -> str:
-    """``prefetch``, ``prefetch;prerender``, …; Safari draws the thumbnails of its start page with ``preview``."""
-    text = purpose.lower()
-    if "prerender" in text or "preview" in text:
+def by_purpose(purposes: Iterable[bytes]) -> str:
+    """Whether a browser says, in the PURPOSE_HEADERS, that nobody looks at the page yet: PREFETCH, PRERENDER or "".
+
+    ``prefetch``, ``prefetch;prerender``, …; Safari draws the thumbnails of its start page with ``preview``.
+    """
+    text = b";".join(p[:MOST_READ] for p in purposes).lower()
+    if b"prerender" in text or b"preview" in text:
         return PRERENDER
-    return PREFETCH if "prefetch" in text else ""
+    return PREFETCH if b"prefetch" in text else ""

@@ -22,6 +22,7 @@ from relo_ingest.ingest.http import (
     respond,
     text_header,
 )
+from relo_ingest.ingest.properties import storable
 from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import CLICK_STORED, Outcome
 
@@ -51,8 +52,9 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
     click_id = ulid.new_at(clicked_at) if clicked_at != received_at else ulid.new()
     device_id = cookies(scope).get(DEVICE_COOKIE, "")
     hops = services.settings.ingest.forwarded_hops
-    user_agent = services.visitors.agent(header(scope, b"user-agent"))
-    bot_reason = bots.verdict(user_agent, bots.purpose_of(scope["headers"]))
+    user_agent, bot_reason = services.visitors.agent(header(scope, b"user-agent"))
+    if not bot_reason:
+        bot_reason = bots.by_purpose(header(scope, name) for name in bots.PURPOSE_HEADERS)
     services.spool.append(
         Event(
             event_id=click_id,
@@ -73,7 +75,7 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
             ip=services.visitors.network(scope, header(scope, b"x-forwarded-for")),
             is_bot=bot_reason != "",
             bot_reason=bot_reason,
-            properties=msgspec.json.encode(query),
+            properties=storable(msgspec.json.encode(services.redactor.redact_pairs(query))),
         )
     )
     services.counts.events += 1

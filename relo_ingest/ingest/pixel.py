@@ -10,8 +10,6 @@ from importlib import resources
 from typing import Any
 from urllib.parse import parse_qsl
 
-import msgspec
-
 from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import (
     BODY_TOO_LARGE,
@@ -22,7 +20,7 @@ from relo_ingest.errors import (
     RequestRefused,
 )
 from relo_ingest.ingest import beacon, bots
-from relo_ingest.ingest.beacon import Beacon, Extras
+from relo_ingest.ingest.beacon import Beacon, Extras, Sender
 from relo_ingest.ingest.http import (
     CORS,
     NO_STORE,
@@ -62,7 +60,7 @@ SCRIPT_HEADERS: Headers = [
     (b"etag", SCRIPT_ETAG),
     (b"vary", b"accept-encoding"),
 ]
-PICK = Picker(b"content-type", b"content-length", b"user-agent", b"x-forwarded-for").pick
+PICK = Picker(b"content-type", b"content-length", b"user-agent", b"x-forwarded-for", *bots.PURPOSE_HEADERS).pick
 USUAL_TYPES = frozenset(
     (b"text/plain;charset=UTF-8", b"application/json", b"text/plain", b"text/plain;charset=utf-8", b"")
 )
@@ -70,24 +68,15 @@ NO_CONTENT: dict[str, Any] = {"type": "http.response.start", "status": 204, "hea
 EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 
-class Sender(msgspec.Struct, gc=False):
-    """What all events of one request share."""
-
-    received_at: int
-    ip: str
-    user_agent: str
-    bot_reason: str
-
-
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """One beacon or an array of up to 500. 204; 200 with the refusals when only a part was taken."""
-    content_type, content_length, user_agent, forwarded_for = PICK(scope["headers"])
+    content_type, content_length, user_agent, forwarded_for, *purposes = PICK(scope["headers"])
     if content_type not in USUAL_TYPES:
         _check_type(content_type)
     if len(content_length) > 6 and int(content_length) > MAX_BODY:
         raise RequestRefused(BODY_TOO_LARGE)
     body = await services.in_flight.read_body(receive, MAX_BODY)
-    sender = _sender(services, scope, user_agent, forwarded_for)
+    sender = _sender(services, scope, user_agent, forwarded_for, purposes)
     if body[:1] != b"{" and body.lstrip()[:1] == b"[":
         return await _post_array(services, sender, send, body)
     if len(body) > MAX_SINGLE:
@@ -124,10 +113,10 @@ async def _post_array(services: Services, sender: Sender, send: Send, body: byte
 
 async def get_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """A beacon in the query, answered with a 1×1 GIF: for pages that can only load an image."""
-    _, _, user_agent, forwarded_for = PICK(scope["headers"])
+    _, _, user_agent, forwarded_for, *purposes = PICK(scope["headers"])
     pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True, max_num_fields=100)
     found, extras = beacon.from_query(pairs)
-    _store(services, _sender(services, scope, user_agent, forwarded_for), found, extras)
+    _store(services, _sender(services, scope, user_agent, forwarded_for, purposes), found, extras)
     await respond(send, 200, [CORS, NO_STORE, (b"content-type", b"image/gif")], GIF)
     return PIXEL_IMAGE_SERVED
 
@@ -149,10 +138,11 @@ def _check_type(content_type: bytes) -> None:
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
 
 
-def _sender(services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes) -> Sender:
+def _sender(services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes, purposes: list[bytes]) -> Sender:
     visitors = services.visitors
-    agent = visitors.agent(user_agent)
-    bot_reason = bots.verdict(agent, bots.purpose_of(scope["headers"]))
+    agent, bot_reason = visitors.agent(user_agent)
+    if not bot_reason and any(purposes):
+        bot_reason = bots.by_purpose(purposes)
     return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), agent, bot_reason)
 
 
@@ -162,9 +152,7 @@ def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) ->
     client_id = found.client_id
     if client_id not in snapshot.clients:
         raise RequestRefused(UNKNOWN_CLIENT if snapshot.version else NOT_READY)
-    event = beacon.to_event(found, extras, sender.received_at, sender.ip, sender.user_agent)
-    event.is_bot, event.bot_reason = sender.bot_reason != "", sender.bot_reason
-    event.url, event.referrer = services.redactor.redact(event.url), services.redactor.redact(event.referrer)
+    event = beacon.to_event(found, extras, sender, services.redactor)
     services.quota.take(client_id)
     services.spool.append(event)
     services.counts.events += 1

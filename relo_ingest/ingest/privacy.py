@@ -24,6 +24,12 @@ REDACTED = "REDACTED"
 MOST_DECODED = 3
 """How often a value is percent-decoded in search of an address: a link in a link in a link's parameter."""
 
+MOST_READ = 8192
+"""Characters of a URL that are looked at and returned: four times what the column keeps, of up to 1 MiB."""
+
+MOST_REMEMBERED, LONGEST_REMEMBERED = 20_000, 256
+"""A site's pages are seen again and again; at most some 10 MB."""
+
 # All patterns run in linear time: their repeats are possessive or exclude what comes next, and a search that fails
 # cannot begin again inside what it has read.
 
@@ -32,11 +38,13 @@ _ADDRESS = re.compile(
     r"@(?<=[\w.!$'*+^`{|}~%\"-]@)(?!\dx\.(?:avif|gif|jpe?g|png|svg|webp)(?![\w.-]))"
     r"(?:[\w-]++\.)+(?:xn--|[^\W\d_][^\W\d_])"
 )
+_ADDRESS_IN_TEXT = re.compile(r"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[^\W\d_]{2,}+")
 _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{6,}+\.[\w-]*+\.")
 _USERINFO = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*+:)?//([^/]*)@")
 _SEGMENT = re.compile(r"[^/]+")
 # A value goes on after a ";" without a name: "token=ab;cd" is one value, "token=ab;x=cd" are two.
-_PAIR = re.compile(r"([^&;=]*+)=([^&;]*+(?:;[^&;=]*+(?=[&;]|\Z))*+)|[^&;=]++")
+_PAIR = re.compile(r"[^&;=]*+=[^&;]*+(?:;[^&;=]*+(?=[&;]|\Z))*+|[^&;=]++")
+_NEEDS_A_LOOK = re.compile(r"[@%?#/]|eyJ").search
 _NAME = re.compile(r"[^?#/]*\Z")
 _NESTED_NAME = re.compile(r"(?:^|[?&;#/])([^=&;#?/]++)=")
 
@@ -54,17 +62,36 @@ class Redactor:
         # pattern that ignores case cannot skip to where it may begin.
         suffix = r"(?:[=%]|[^a-z0-9=%&;#?/][^=%&;#?/]{0,24}+[^&;#?/])"
         self._may_leak = re.compile(rf"[?&;#/=_\[-]{word}{suffix}").search
+        self._known: dict[str, str] = {}
         self._may_leak_encoded = re.compile(rf"%(?:25)*+(?:40|[0-9a-f][0-9a-f]{word}{suffix})").search
 
     def redact(self, url: str) -> str:
-        """``url`` without its secrets; of any length, in linear time. Twice gives the same."""
+        """``url`` without its secrets, in linear time; of a long one the first MOST_READ characters. Twice is once."""
+        known = self._known.get(url)
+        if known is None:
+            known = self._redacted(url)
+            if len(url) <= LONGEST_REMEMBERED:
+                if len(self._known) >= MOST_REMEMBERED:
+                    self._known.clear()
+                self._known[url] = known
+        return known
+
+    def redact_pairs(self, pairs: dict[str, str]) -> dict[str, str]:
+        """Decoded parameters of a query, without their secrets."""
+        return {k: REDACTED if v and self._has_sensitive_word(k) else v for k, v in pairs.items()}
+
+    def _redacted(self, url: str) -> str:
         if "@" not in url and "eyJ" not in url:
             encoded = "%" in url
             if not encoded and "=" not in url:
                 return url
+            if len(url) > MOST_READ:
+                url = _cut(url)
             lower = url.lower()
             if not self._may_leak(lower) and not (encoded and self._may_leak_encoded(lower)):
                 return url
+        if len(url) > MOST_READ:
+            url = _cut(url)
         head, hash_sign, fragment = url.partition("#")
         path, question_mark, query = head.partition("?")
         return f"{self._path(path)}{question_mark}{self._pairs(query)}{hash_sign}{self._fragment(fragment)}"
@@ -90,12 +117,15 @@ class Redactor:
         return _PAIR.sub(self._pair, text)
 
     def _pair(self, match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name is None:
-            return REDACTED if self._leaks(match[0]) else match[0]
-        if value and (self._has_sensitive_word(_NAME.search(name)[0]) or self._leaks(value)):  # type: ignore[index]
-            value = REDACTED
-        return f"{REDACTED if self._leaks(name) else name}={value}"
+        whole = match[0]
+        name, equals, value = whole.partition("=")
+        if _NEEDS_A_LOOK(whole) or "=" in value:
+            if not equals:
+                return REDACTED if self._leaks(whole) else whole
+            if value and (self._has_sensitive_word(_NAME.search(name)[0]) or self._leaks(value)):  # type: ignore[index]
+                value = REDACTED
+            return f"{REDACTED if self._leaks(name) else name}={value}"
+        return f"{name}={REDACTED}" if value and self._has_sensitive_word(name) else whole
 
     def _has_sensitive_word(self, name: str) -> bool:
         return self._is_sensitive(name.lower()) is not None
@@ -110,6 +140,11 @@ class Redactor:
         )
 
 
+def without_addresses(text: str) -> str:
+    """Any text without its e-mail addresses."""
+    return _ADDRESS_IN_TEXT.sub(REDACTED, text)
+
+
 def _decodings(text: str) -> Iterator[str]:
     yield text
     for _ in range(MOST_DECODED):
@@ -120,3 +155,10 @@ def _decodings(text: str) -> Iterator[str]:
             return
         yield decoded
         text = decoded
+
+
+def _cut(url: str) -> str:
+    """What is read of a long URL, not ending within an address, which would not be known for one."""
+    found = url[:MOST_READ]
+    at = max(found.rfind("@", -300), found.rfind("40", -300))
+    return found if at < 0 else found[:at]

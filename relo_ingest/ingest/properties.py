@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import msgspec
 
@@ -13,14 +14,22 @@ LONGEST_NUMBER = 4000
 """Digits; Python refuses to convert longer ones, because that takes quadratic time."""
 
 
+ADDRESS = re.compile(rb"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[A-Za-z\x80-\xff]{2,}+")
+"""An e-mail address within JSON text: what it matches has no quote and no backslash, so the text stays JSON."""
+
+
 def storable(text: bytes) -> bytes:
-    """``text`` (one JSON object) itself if ClickHouse takes it, else what comes closest.
+    """``text`` (one JSON object) itself if ClickHouse takes it, else what comes closest; without e-mail addresses.
 
     Lone surrogates and bytes that are not UTF-8 become U+FFFD, numbers that no double holds become strings, and what is
     nested deeper than MAX_DEPTH becomes the text of itself.
     """
-    if jsontext.is_plain(text):
-        return text
+    if not jsontext.is_plain(text) or b"\\u0040" in text:
+        text = _rewritten(text)
+    return ADDRESS.sub(b"REDACTED", text) if b"@" in text else text
+
+
+def _rewritten(text: bytes) -> bytes:
     try:
         parsed = json.loads(text.decode("utf-8", "replace"), strict=False, parse_float=_number, parse_int=_number)
         return msgspec.json.encode(_tamed(parsed, 1))

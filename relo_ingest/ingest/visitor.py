@@ -1,4 +1,4 @@
-"""What is written of who sent a request: the network of the address, the user agent.
+"""What is written of who sent a request: the network of the address, the user agent, whether it is a bot.
 
 Visitors come back, so what was worked out once is remembered; a memo that has grown is emptied, because a hostile
 sender could fill it, and the next requests work it out again.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from relo_ingest.ingest import bots
 from relo_ingest.ingest.http import Scope
 
 MEMO_ENTRIES = 20_000
@@ -18,7 +19,7 @@ class Visitors:
     def __init__(self, forwarded_hops: int) -> None:
         self._hops = forwarded_hops
         self._networks: dict[str, str] = {}
-        self._agents: dict[bytes, str] = {}
+        self._agents: dict[bytes, tuple[str, str]] = {}
 
     def network(self, scope: Scope, forwarded_for: bytes) -> str:
         """The visitor's address cut to its network, IPv4 /24, IPv6 /48; "" when there is none to trust.
@@ -38,13 +39,14 @@ class Visitors:
             known = self._networks[address] = truncated(address)
         return known
 
-    def agent(self, user_agent: bytes) -> str:
-        """The header as text; bytes that are not UTF-8 are replaced."""
+    def agent(self, user_agent: bytes) -> tuple[str, str]:
+        """The header as text, bytes that are not UTF-8 replaced; and what makes it a bot's, "" for a person's."""
         known = self._agents.get(user_agent)
         if known is None:
             if len(self._agents) >= MEMO_ENTRIES:
                 self._agents.clear()
-            known = self._agents[user_agent] = user_agent[:1024].decode("utf-8", "replace")
+            text = user_agent[:1024].decode("utf-8", "replace")
+            known = self._agents[user_agent] = (text, bots.by_name(text))
         return known
 
 

@@ -86,6 +86,7 @@ def test_one_bad_row_of_ten_thousand(station: Station) -> None:
     assert "was not taken" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert quarantined(station) == [name]
+    station.client.command("SYSTEM START MERGES events")  # which also rewrite the column
     station.client.command(NO_RULE)
     assert station.relo("spool", "replay", name) == f"{name} is in ClickHouse\n"
     assert quarantined(station) == []
@@ -96,11 +97,11 @@ def test_one_bad_row_of_ten_thousand(station: Station) -> None:
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("bad", [{0}, {299}, {0, 1, 2, 150, 298, 299}, set(range(0, 300, 2)), set(range(300))])
+@pytest.mark.parametrize("bad", [{0}, {0, 1, 2, 50, 98, 99}, set(range(0, 100, 2)), set(range(100))])
 def test_several_bad_rows_and_all_rows_bad(station: Station, bad: set[int]) -> None:
     station.client.command(RULE)
     server = station.ingest(spool_max_age_ms=100)
-    good, refused = send(server, 300, bad)
+    good, refused = send(server, 100, bad)
     event = checkout_completed()
     assert server.http.post("/postback/stripe/demo", **signed(event)).status_code == 200
     eventually(lambda: flushed(station), 20, "the segments are dealt with")
@@ -145,7 +146,7 @@ def test_bisecting_goes_on_after_a_kill_and_nothing_lands_twice(station: Station
     """Killed while it searches, the next searches again with the same ranges and tokens."""
     station.client.command(RULE)
     first = station.ingest(away=True, spool_max_age_ms=60_000)
-    good, bad = send(first, 2_000, set(range(0, 2_000, 100)))
+    good, bad = send(first, 1_000, set(range(0, 1_000, 100)))
     station.kill(first)
     for _ in range(4):
         server = station.ingest()

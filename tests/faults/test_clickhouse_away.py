@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import functools
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import httpx
 import pytest
 
-from support.load import Load, beacon, payment
-from support.processes import eventually
+from support.load import EVERYTHING, Load, beacon, identify, payment
+from support.processes import eventually, free_port
 from support.proxy import Fault
 from support.soak import scaled
 from support.stack import Stack, children, resident_bytes
@@ -17,29 +22,33 @@ STOPS_WITHIN_S = 15
 ACCEPTED = {200, 204, 302}
 
 
-@pytest.mark.parametrize("away", ["refuses", "hangs"])
-def test_sigterm_under_load_ends_in_time_and_keeps_what_was_acknowledged(stack: Stack, away: str) -> None:
-    for _ in range(scaled(1, 10)):
-        ingest = stack.start_ingest(workers=2)
-        with Load(ingest.base_url, stack.ledger) as load:
-            load.go_on(100)
-            if away == "refuses":
-                stack.proxy.refuse()
-            else:
-                stack.proxy.set(Fault.HOLD_REQUEST)
-            load.go_on(200)
-            assert ingest.stop(timeout_s=STOPS_WITHIN_S) == 0
-        if away == "refuses":
-            stack.proxy.accept()
-        else:
+@pytest.mark.parametrize("away", ["refuse", "hang"])
+def test_sigterm_with_clickhouse_and_redis_away_ends_in_time_and_loses_nothing(stack: Stack, away: str) -> None:
+    with socket.socket() as redis:  # it never answers, and refuses when it does not listen
+        redis.bind(("127.0.0.1", 0))
+        if away == "hang":
+            redis.listen(1000)
+        url = f"redis://127.0.0.1:{redis.getsockname()[1]}/0"
+        for _ in range(scaled(1, 10)):
+            ingest = stack.start_ingest(workers=2, RELO_REDIS_URL=url)
+            with Load(ingest.base_url, stack.ledger, {**EVERYTHING, identify: 2}) as load:
+                load.go_on(100)
+                if away == "refuse":
+                    stack.proxy.refuse()
+                else:
+                    stack.proxy.set(Fault.HOLD_REQUEST)
+                load.go_on(200)
+                assert ingest.stop(timeout_s=STOPS_WITHIN_S) == 0
             stack.proxy.set(Fault.NONE)
+            if away == "refuse":
+                stack.proxy.accept()
     after = stack.start_ingest()
     stack.verify()
     assert after.stop() == 0
 
 
 def test_sigterm_under_load_loses_nothing(stack: Stack) -> None:
-    for _ in range(scaled(3, 60)):
+    for _ in range(scaled(2, 60)):
         ingest = stack.start_ingest(workers=2)
         with Load(ingest.base_url, stack.ledger, connections=16, pause_s=0) as load:
             load.go_on(200)
@@ -64,12 +73,10 @@ def test_an_outage_is_stored_up_to_the_cap_then_refused_then_made_good(stack: St
             assert int(load.last_headers[503]["retry-after"]) > 0
             assert resident_bytes(worker) < calm + (48 << 20)
             stack.proxy.accept()
-            drained_before = load.statuses[204]
-            eventually(lambda n=drained_before: load.statuses[204] >= n + 300, 60, "beacons are accepted again")
+            eventually(lambda: ingest.http.get("/health/ready").status_code == 200, 60, "ready again")
             load.statuses.clear()
             load.go_on(300)
-            eventually(lambda: ingest.http.get("/health/ready").status_code == 200, 30, "ready again")
-            load.statuses.clear()
+            assert set(load.statuses) <= ACCEPTED
     stack.verify()
     assert children(ingest.process.pid) == [worker], "no restart was needed"
     assert ingest.stop() == 0
@@ -91,3 +98,24 @@ def test_while_clickhouse_hangs_everything_is_accepted(stack: Stack) -> None:
     assert set(load.statuses) <= ACCEPTED
     stack.verify(once_even_raw=True)
     assert ingest.stop() == 0
+
+
+@pytest.mark.xfail(strict=True, reason="Registry.start waits for ClickHouse, although it has its copy on disk")
+def test_while_clickhouse_hangs_an_ingest_starts(stack: Stack, tmp_path: Path) -> None:
+    assert stack.start_ingest().stop() == 0  # leaves the registry's copy
+    stack.proxy.set(Fault.HOLD_REQUEST)
+    port = free_port()
+    with subprocess.Popen(
+        [sys.executable, "-m", "relo_ingest", "ingest"], env=stack.environment(RELO_INGEST_PORT=port)
+    ) as ingest:
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=1).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        try:
+            eventually(answers, 8, "it serves, long before RELO_CLICKHOUSE_TIMEOUT_S")
+        finally:
+            ingest.kill()

@@ -151,9 +151,7 @@ def test_an_ingest_killed_on_a_full_disk_starts_there_and_drains_it(station: Sta
 def test_below_the_floor_is_503_until_there_is_room(station: Station, disk: Path) -> None:
     """The soft case: the rest of the disk belongs to the engine and the logs, and ClickHouse is there all the time."""
     floor = 8 << 20
-    server = station.ingest(
-        spool_segment_bytes=SEGMENT_BYTES, spool_disk_floor_bytes=floor, spool_max_age_ms=100
-    )
+    server = station.ingest(spool_segment_bytes=SEGMENT_BYTES, spool_disk_floor_bytes=floor, spool_max_age_ms=100)
     before = pids(server)
     response, first = send(server)
     assert response.status_code == 204

@@ -8,23 +8,22 @@ from support.ledger import Ledger
 from support.load import Load
 from support.processes import Product, eventually, processes_with
 from support.soak import scaled
-from support.stack import drained, kill
+from support.stack import NO_QUOTA, drained, kill
 
 
 def test_everything_killed_at_once_starts_again_with_everything(tmp_path: Path) -> None:
     ledger = Ledger()
-    quota = {"RELO_QUOTAS_BEACONS_PER_S": 1_000_000, "RELO_QUOTAS_BURST": 1_000_000}
     for _ in range(scaled(2, 20)):
-        product = Product(tmp_path, RELO_INGEST_WORKERS=2, **quota)
+        product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
         marker = f"RELO_DATA_DIR={product.data_dir}\0"
         with Load(product.base_url, ledger) as load:
-            load.go_on(scaled(400, 5_000))
+            load.go_on(scaled(300, 5_000))
             kill(*processes_with(marker))
             eventually(lambda m=marker: not processes_with(m), 10, "every process is gone")
         product.process.wait(10)
-    product = Product(tmp_path, RELO_INGEST_WORKERS=2, **quota)
+    product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
     with Load(product.base_url, ledger) as load:
-        load.go_on(200)
+        load.go_on(100)
     drained(product.data_dir)
     ledger.verify(product.clickhouse)
     assert product.stop() == 0

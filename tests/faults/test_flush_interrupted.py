@@ -41,10 +41,13 @@ def test_a_reply_lost_after_the_commit_doubles_nothing(stack: Stack) -> None:
     stack.verify(once_even_raw=True)
 
 
-@pytest.mark.parametrize("fault", [Fault.HOLD_REQUEST, Fault.HOLD_REPLY], ids=["before the commit", "after the commit"])
-@pytest.mark.parametrize("arrives", [True, False], ids=["arrives late", "never arrives"])
+@pytest.mark.parametrize(
+    ("fault", "arrives"),
+    [(Fault.HOLD_REQUEST, True), (Fault.HOLD_REQUEST, False), (Fault.HOLD_REPLY, False)],
+    ids=["before the commit, and it arrives late", "before the commit, and it never arrives", "after the commit"],
+)
 def test_an_ingest_killed_in_an_insert_loses_and_doubles_nothing(stack: Stack, fault: Fault, arrives: bool) -> None:
-    """What was held may reach ClickHouse after the same segment was adopted and sent by the next process."""
+    """A late one reaches ClickHouse when the next process, which adopted the segment, has sent it or is about to."""
     stack.stop_merges()
     for _ in range(scaled(1, 10)):
         ingest = stack.start_ingest()

@@ -92,18 +92,3 @@ def test_webhooks_are_answered_whatever_redis_does(stack: Stack, network: Proxy,
     assert set(load.statuses) == {200, 204}, "every webhook and beacon was accepted"
     assert (first.stop(timeout_s=15), second.stop(timeout_s=15)) == (0, 0)
     stack.verify()
-
-
-def test_sigterm_ends_in_time_with_redis_and_clickhouse_away(stack: Stack, network: Proxy) -> None:
-    values = {"RELO_REDIS_URL": f"redis://127.0.0.1:{network.port}/0", "RELO_REDIS_TIMEOUT_MS": TIMEOUT_MS}
-    ingest = stack.start_ingest(**values)
-    network.refuse()
-    stack.proxy.refuse()
-    with Load(ingest.base_url, stack.ledger, {identify: 1, purchase: 1}) as load:
-        load.go_on(200)
-        assert ingest.stop(timeout_s=15) == 0
-    assert "did not stop" not in ingest.log.read_text()
-    stack.proxy.accept()
-    after = stack.start_ingest()
-    stack.verify()
-    assert after.stop() == 0

@@ -239,3 +239,18 @@ def test_demo_shop_has_the_pixel(server: Server) -> None:
     page = server.http.get("/demo")
     assert page.status_code == 200
     assert "relo('init', { client_id: 1 })" in page.text
+
+
+def test_addresses_and_forged_marks_do_not_reach_properties(server: Server, product: Product) -> None:
+    event_id = ulid.new()
+    beacon = {
+        "client_id": 1, "event_id": event_id, "title": "Hello ann@example.com", "user_id": "ann@example.com",
+        "props": {"note": "write to ann@example.com, please", "_relo_marks": ["url:cut"]}, "_relo_ts": 1,
+    }  # fmt: skip
+    assert server.http.post("/e", json=beacon).status_code == 204
+    row = stored(product, event_id)
+    assert row["title"] == "Hello REDACTED"
+    assert row["properties"] == {"note": "write to REDACTED, please", "user_id": "REDACTED"}
+    click = server.http.get("/r?ref=ana&s1=news&email=ann@example.com&token=abc")
+    click_id = click.headers["location"].rpartition("=")[2]
+    assert stored(product, click_id)["properties"] == {"s1": "news", "email": "REDACTED", "token": "REDACTED"}

@@ -66,6 +66,10 @@ class Ledger:
         if click_id:
             self._click_ids[key] = click_id
 
+    def click_id(self, key: str) -> str:
+        """What the visitor of an acknowledged click was given."""
+        return self._click_ids[key]
+
     def keys(self, answer: Answer) -> set[str]:
         return {k for k, a in self._answers.items() if a is answer}
 
@@ -103,7 +107,9 @@ class Ledger:
 
     def _verify_clicks(self, client: Client) -> None:
         found = _rows(client, "SELECT toString(properties.s1), click_id FROM clicks FINAL")
-        in_events = _rows(client, "SELECT toString(properties.s1), event_id FROM events FINAL WHERE event_type = 'click'")
+        in_events = _rows(
+            client, "SELECT toString(properties.s1), event_id FROM events FINAL WHERE event_type = 'click'"
+        )
         assert sorted(found) == sorted(in_events), "clicks and events differ"
         click_ids = dict(found)
         for key, click_id in self._click_ids.items():

@@ -113,7 +113,10 @@ class Proxy:
             return
         link = _Link(client, server)
         self._links.add(link)
-        pumps = [asyncio.create_task(self._requests(link, from_client)), asyncio.create_task(self._replies(link, from_server))]
+        pumps = [
+            asyncio.create_task(self._requests(link, from_client)),
+            asyncio.create_task(self._replies(link, from_server)),
+        ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -6,24 +6,27 @@ import contextlib
 import itertools
 import os
 import signal
+import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import clickhouse_connect
-import tomllib
 
 from relo_ingest.clickhouse import migrate
 from relo_ingest.registry import apply, model
 from relo_ingest.registry.secrets import keyring
 from relo_ingest.settings import Settings
 from support.ledger import Ledger
-from support.processes import Server, environment, eventually, free_port
+from support.processes import Server, environment, eventually, free_port, processes_with
 from support.proxy import Proxy
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
+
+NO_QUOTA: dict[str, object] = {"RELO_QUOTAS_BEACONS_PER_S": 1_000_000, "RELO_QUOTAS_BURST": 1_000_000}
+"""A single client sends all of a test's load."""
 
 _names = itertools.count(1)
 
@@ -88,18 +91,17 @@ class Stack:
         return environment(
             RELO_DATA_DIR=self.data_dir,
             RELO_CLICKHOUSE_URL=f"http://127.0.0.1:{self.proxy.port}/{self.database}",
-            RELO_QUOTAS_BEACONS_PER_S=1_000_000,
-            RELO_QUOTAS_BURST=1_000_000,
-            **values,
+            **(NO_QUOTA | values),
         )
 
     def start_ingest(self, workers: int = 1, port: int = 0, **values: object) -> Server:
-        """``relo ingest``; it is stopped with the stack, if not before."""
+        """``relo ingest``, when all its workers serve; it is stopped with the stack, if not before."""
         port = port or free_port()
         env = self.environment(RELO_INGEST_PORT=port, RELO_INGEST_WORKERS=workers, **values)
         log = self._directory / f"ingest-{port}.log"
         ingest = Server(["relo_ingest", "ingest"], env, port, log, "/health/ready")
         self._ingests.append(ingest)
+        eventually(lambda: listeners(port) == workers, 30, f"{workers} workers serve; log: {log}")
         return ingest
 
     def kill_ingest(self, ingest: Server) -> None:
@@ -138,8 +140,23 @@ def drained(data_dir: Path, timeout_s: float = 60) -> None:
     assert aside == [], "rows were set aside"
 
 
+def listeners(port: int) -> int:
+    """Sockets that listen there: each serving process has one of its own (SO_REUSEPORT)."""
+    return Path("/proc/net/tcp").read_text().count(f":{port:04X} 00000000:0000 0A ")
+
+
+def serving(data_dir: Path) -> list[int]:
+    """Processes that serve the ingests of a data directory: the children of those that ``relo ingest`` started."""
+    parents = {}
+    for pid in processes_with(f"RELO_DATA_DIR={data_dir}\0"):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:4] == ["-m", "relo_ingest", "ingest"]:
+                parents[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return [pid for pid, parent in parents.items() if parent in parents]
+
+
 def children(pid: int) -> list[int]:
-    """Living children of a process: those of ``relo ingest`` are the ones that serve."""
+    """Living children of a process."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
