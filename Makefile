@@ -9,7 +9,7 @@ SOURCES := $(wildcard relo_ingest/_fast/*.pyx relo_ingest/_fast/*.pxd relo_inges
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := run
-.PHONY: run test bench bench-full bench-micro demo lint clean system-test-packages system-bench-packages
+.PHONY: run test soak bench bench-full bench-micro demo lint clean system-test-packages system-bench-packages
 
 run: $(VENV)/installed
 	@exec $(BIN)/relo up
@@ -19,6 +19,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-test system-test-packages
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# The fault tests with long loads and many rounds.
+soak: $(VENV)/installed-test system-test-packages
+	@RELO_SOAK=1 $(BIN)/python -m pytest tests/faults --timeout=1800 --durations=0 $(PYTEST_ARGS)
 
 # bench writes bench/RESULTS.md in about five minutes; bench-full takes its time; bench-micro is pytest-benchmark.
 bench: $(VENV)/installed-bench system-bench-packages

@@ -1,12 +1,13 @@
-"""Any ASGI application on granian, with the settings of ``relo_ingest.ingest.server``: only the application differs."""
+"""Any ASGI application on granian, with the settings of ``relo_ingest.ingest.server``: only the application differs.
+
+They are written out again here: change both together. ``backpressure`` lies above every number of connections used.
+"""
 
 from __future__ import annotations
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
-
-from relo_ingest.ingest.server import BACKPRESSURE
 
 
 def serve(target: str, port: int) -> None:
@@ -22,6 +23,6 @@ def serve(target: str, port: int) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         websockets=False,
         backlog=2048,
-        backpressure=BACKPRESSURE,
+        backpressure=4096,
         log_enabled=False,
     ).serve()

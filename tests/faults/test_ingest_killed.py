@@ -13,7 +13,7 @@ from support.stack import NO_QUOTA, Stack, drained, kill, segments, serving
 
 
 def test_killed_workers_are_replaced_and_lose_nothing(tmp_path: Path) -> None:
-    """One or both at a time. At a second death within seconds the whole ingest ends, and ``relo up`` starts it again."""
+    """One or both at a time. At a second death within seconds all of the ingest ends, and starts again."""
     ledger = Ledger()
     product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
     with Load(product.base_url, ledger) as load:

@@ -38,7 +38,8 @@ def test_a_webhook_sent_a_hundred_times_is_one_conversion_and_one_commission(sta
     with ThreadPoolExecutor() as at_once:
         rounds = [at_once.submit(relo, "worker", "--once", env=stack.environment()) for _ in range(scaled(2, 10))]
     assert [r.result().returncode for r in rounds] == [0] * len(rounds), [r.result().stderr for r in rounds]
-    assert isinstance(paid := request.payment, Payment)
+    paid = request.payment
+    assert isinstance(paid, Payment)
     with stack.connected() as client:
         entries = client.query(COMMISSION, parameters={"key": paid.conversion_key}).result_rows
     assert [tuple(entry[:3]) for entry in entries] == [("ana", "accrual", paid.currency)]

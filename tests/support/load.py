@@ -22,6 +22,8 @@ from support.stripe_events import checkout_completed, signed
 MINOR_UNITS = {"usd": 100, "eur": 100, "mxn": 100, "jpy": 1, "kwd": 1000}
 """Of one whole unit, as Stripe sends it: https://docs.stripe.com/currencies#zero-decimal"""
 
+BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+"""Beacons of what calls itself a program are bots, which the traffic leaves out."""
 ANSWER_WITHIN_S = 15
 LATER_S = 0.05
 """Pause of a sender that was refused or cut off."""
@@ -137,7 +139,8 @@ class Load:
 
     async def _send_all(self) -> None:
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
-        async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=BROWSER) as session:
             await asyncio.gather(*(self._send(session, n) for n in range(self._connections)))
 
     async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
@@ -180,7 +183,8 @@ def send_at_once(base_urls: Sequence[str], request: Request, times: int, ledger:
     load = Load(base_urls, ledger)
 
     async def send() -> None:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector, headers=BROWSER) as session:
             await asyncio.gather(
                 *(load._send_one(session, base_urls[n % len(base_urls)], request) for n in range(times))
             )
