@@ -9,7 +9,7 @@ SOURCES := $(wildcard relo_ingest/_fast/*.pyx relo_ingest/_fast/*.pxd relo_inges
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := run
-.PHONY: run test soak bench bench-full bench-micro demo lint clean system-test-packages system-bench-packages
+.PHONY: run test soak oracle bench bench-full bench-micro demo lint sanitize fuzz clean system-test-packages system-bench-packages
 
 run: $(VENV)/installed
 	@exec $(BIN)/relo up
@@ -20,9 +20,14 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test system-test-packages
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# The fault tests with long loads and many rounds.
+# The fault tests with long loads and many rounds: about a quarter of an hour.
 soak: $(VENV)/installed-test system-test-packages
 	@RELO_SOAK=1 $(BIN)/python -m pytest tests/faults --timeout=1800 --durations=0 $(PYTEST_ARGS)
+
+# Payments against a model of what was really paid: many more histories than the suite tries, others each time.
+oracle: $(VENV)/installed-test
+	@RELO_ORACLE_HISTORIES=$${RELO_ORACLE_HISTORIES:-20000} RELO_ORACLE_SEED=$${RELO_ORACLE_SEED:-$$(date +%s)} \
+	  $(BIN)/python -m pytest tests/ingest/stripe/test_conversion_oracle.py $(PYTEST_ARGS)
 
 # bench writes bench/RESULTS.md in about five minutes; bench-full takes its time; bench-micro is pytest-benchmark.
 bench: $(VENV)/installed-bench system-bench-packages
@@ -39,6 +44,37 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint relo_ingest/_fast
+
+# Both work on a copy of the tree, because what they build must not be run by anything else.
+copy = rm -rf $(1) && mkdir -p $(1) && cp -r relo_ingest tests setup.py pyproject.toml README.md LICENSE $(1) && \
+  find $(1) \( -name '*.so' -o -name '*.c' -path '*_fast*' -o -name __pycache__ \) -prune -exec rm -rf {} +
+
+# sanitize: tests/fast on extensions built with AddressSanitizer and UndefinedBehaviorSanitizer.
+sanitize: $(VENV)/installed-test
+	@$(PIP) install setuptools
+	@$(call copy,build/sanitize)
+	@echo "building the extensions with sanitizers …"
+	@cd build/sanitize && RELO_BUILD_SANITIZE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace >/dev/null
+	@cd build/sanitize && LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 PYTHONMALLOC=malloc \
+	  $(abspath $(BIN))/python -m pytest tests/fast -p no:cacheprovider $(PYTEST_ARGS)
+
+# fuzz: 60 s of libFuzzer on what reads a stranger's bytes; the copy's extensions tell it which code an input reached.
+FUZZ_TARGETS := beacon query signature segment texts
+FUZZ_SECONDS := 12
+
+fuzz: $(VENV)/installed-test
+	@$(PIP) install setuptools 'atheris>=3,<4'
+	@$(call copy,build/fuzz)
+	@cc -shared -fPIC -O2 -o build/fuzz/coverage.so tests/fuzz/coverage.c
+	@echo "building the extensions with coverage …"
+	@cd build/fuzz && CFLAGS=-fsanitize-coverage=trace-pc $(abspath $(BIN))/python setup.py --quiet build_ext --inplace >/dev/null
+	@cd build/fuzz && for target in $(FUZZ_TARGETS); do \
+	  LD_PRELOAD=$(CURDIR)/build/fuzz/coverage.so PYTHONPATH=. $(abspath $(BIN))/python tests/fuzz/fuzz.py $$target \
+	    -max_total_time=$(FUZZ_SECONDS) -verbosity=0 -print_final_stats=1 > $$target.log 2>&1 \
+	    || { tail -40 $$target.log; echo "fuzz $$target: a finding, see build/fuzz"; exit 1; }; \
+	  echo "fuzz $$target: $$(sed -n 's/^stat::number_of_executed_units: *//p' $$target.log) inputs, no finding"; \
+	done
 
 clean:
 	rm -rf $(VENV) build *.egg-info relo_ingest/_fast/*.so relo_ingest/_fast/*.c relo_ingest/_fast/*.html
@@ -67,6 +103,7 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 # Real servers for the tests: installed through apt as root, named otherwise.
 system-test-packages:
 	@missing=""; command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing …"; \

@@ -12,6 +12,7 @@ from relo_ingest import __version__, lifeline, settings
 from relo_ingest.errors import ConfigError, ReloError
 from relo_ingest.logs import set_up_logging
 from relo_ingest.settings import Settings
+from relo_ingest.stripe_tools import arguments as stripe_arguments
 
 
 def up(configured: Settings, arguments: argparse.Namespace) -> int:
@@ -88,9 +89,12 @@ def apply(configured: Settings, arguments: argparse.Namespace) -> int:
     declaration = model.parse({k: v for k, v in tree.items() if k in settings.REGISTRY_TABLES}, arguments.file)
     keys = keyring(configured, create=not arguments.dry_run)
     with connected(configured) as client:
-        todo = apply.changes(declaration, apply.current(client), keys)
+        now = apply.current(client)
+        todo = apply.changes(declaration, now, keys)
         for change in todo:
             print("\n".join(change.lines()))
+        for note in apply.notes(declaration, now):
+            print(note)
         if not todo:
             print("nothing to change")
         elif arguments.dry_run:
@@ -98,6 +102,20 @@ def apply(configured: Settings, arguments: argparse.Namespace) -> int:
         else:
             print(f"{len(todo)} entries written as version {apply.write(client, todo)}")
     return 0
+
+
+def secret(configured: Settings, arguments: argparse.Namespace) -> int:
+    """add, list and retire the signing secrets of webhooks"""
+    from relo_ingest.stripe_tools import commands
+
+    return commands.SECRET[arguments.action](configured, arguments)
+
+
+def stripe(configured: Settings, arguments: argparse.Namespace) -> int:
+    """set up, test, replay and reconcile a client's webhook"""
+    from relo_ingest.stripe_tools import commands
+
+    return commands.STRIPE[arguments.action](configured, arguments)
 
 
 def query(configured: Settings, arguments: argparse.Namespace) -> int:
@@ -149,7 +167,7 @@ def new_key(configured: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = (up, ingest, worker, clickhouse, migrate, apply, query, spool, doctor, demo, new_key)
+COMMANDS = (up, ingest, worker, clickhouse, migrate, apply, secret, stripe, query, spool, doctor, demo, new_key)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -168,6 +186,8 @@ def parser() -> argparse.ArgumentParser:
     by_name["apply"].add_argument("file", help="TOML file with clients, offers, partners, promo codes, rules")
     by_name["query"].add_argument("sql", help="one statement")
     by_name["query"].add_argument("--format", choices=("table", "csv", "json"), default="table")
+    stripe_arguments.declare_secret(by_name["secret"])
+    stripe_arguments.declare_stripe(by_name["stripe"])
     actions = by_name["spool"].add_subparsers(required=True, dest="action", metavar="action")
     actions.add_parser("ls", help="segments of all processes, and what became of them")
     actions.add_parser("quarantine", help="rows that ClickHouse refused, and why")

@@ -8,6 +8,7 @@ after TTL_S without being seen.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import OrderedDict
 
@@ -24,7 +25,9 @@ TTL_S = 60 * 86400
 """As long as a click may count."""
 PENDING_WRITES = 10_000
 """Writes that wait for Redis; beyond it the oldest are dropped."""
-WRITE_EVERY_S = 0.2
+WRITES_AT_ONCE = 500
+"""About a millisecond of the event loop."""
+WRITE_EVERY_S, RETRY_EVERY_S = 0.2, 1.0
 
 
 class Identity:
@@ -40,6 +43,7 @@ class Identity:
             else None
         )
         self._task: asyncio.Task[None] | None = None
+        self._failing = False
 
     def start(self) -> None:
         if self._redis is not None:
@@ -90,18 +94,30 @@ class Identity:
 
     async def _write_behind(self) -> None:
         while True:
-            await asyncio.sleep(WRITE_EVERY_S)
+            await asyncio.sleep(RETRY_EVERY_S if self._failing else WRITE_EVERY_S)
             await self._flush()
 
     async def _flush(self) -> None:
-        if not self._pending or self._redis is None:
-            return
-        batch, self._pending = self._pending, OrderedDict()
-        pipeline = self._redis.pipeline(transaction=False)
-        for (client_id, email_hash), device_id in batch.items():
-            pipeline.hset(f"id:email:{email_hash}", str(client_id), device_id)
-            pipeline.expire(f"id:email:{email_hash}", TTL_S)
-        try:
-            await pipeline.execute()
-        except (RedisError, TimeoutError, OSError) as error:
-            log.warning("identity cache: %d pairs not written: %s", len(batch), type(error).__name__)
+        """Write what waits. What does not reach Redis waits on; what Redis refuses is dropped."""
+        while self._pending and self._redis is not None:
+            batch = list(itertools.islice(self._pending.items(), WRITES_AT_ONCE))
+            pipeline = self._redis.pipeline(transaction=False)
+            for (client_id, email_hash), device_id in batch:
+                pipeline.hset(f"id:email:{email_hash}", str(client_id), device_id)
+                pipeline.expire(f"id:email:{email_hash}", TTL_S)
+            try:
+                answers = await pipeline.execute(raise_on_error=False)
+            except (RedisError, TimeoutError, OSError) as error:
+                if not self._failing:
+                    log.warning("identity cache: Redis does not answer, pairs wait: %s", type(error).__name__)
+                self._failing = True
+                return
+            if self._failing:
+                log.info("identity cache: Redis answers again")
+            self._failing = False
+            refused = [a for a in answers if isinstance(a, Exception)]
+            if refused:
+                log.warning("identity cache: Redis refused %d writes: %s", len(refused), type(refused[0]).__name__)
+            for key, device_id in batch:
+                if self._pending.get(key) == device_id:  # else it was seen with another device meanwhile
+                    del self._pending[key]

@@ -222,7 +222,16 @@ def test_wrong_registry_file_is_one_line_and_78(
 
 
 @pytest.mark.parametrize(
-    "command", [["migrate"], ["apply", "shop.toml", "--dry-run"], ["query", "SELECT 1"], ["worker", "--once"], ["demo"]]
+    "command",
+    [
+        ["migrate"],
+        ["apply", "shop.toml", "--dry-run"],
+        ["query", "SELECT 1"],
+        ["worker", "--once"],
+        ["demo"],
+        ["secret", "list"],
+        ["stripe", "trigger", "invoice.paid"],
+    ],
 )
 def test_clickhouse_that_is_away_is_one_line_and_1(relo: Relo, tmp_path: Path, away: str, command: list[str]) -> None:
     (tmp_path / "shop.toml").write_text(SHOP)

@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("clickhouse", "clickhouse.embedded"),
     ("registry", "identity", "spool"),
     ("ingest", "worker"),
-    ("supervisor", "demo", "query", "doctor"),
+    ("supervisor", "demo", "query", "doctor", "stripe_tools"),
     ("cli",),
     ("__main__",),
 )

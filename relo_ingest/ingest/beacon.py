@@ -215,7 +215,7 @@ def _properties(beacon: Beacon, extras: Extras) -> bytes:
     if props and props[0] != 0x7B:
         raise RequestRefused(INVALID_EVENT, "props: expected an object.")
     if OURS in props:
-        props = _encode({k: v for k, v in _decode_object(props).items() if not _is_ours(k)})
+        props = _encode({k: v for k, v in _decode_object(storable(props)).items() if not _is_ours(k)})
     if not extras and not beacon.user_id and not beacon.products:
         return storable(props) if props else b"{}"
     # Made storable first: what Raw let through (keys that are not UTF-8, any depth) may not decode.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from relo_ingest.errors import Problem
+from relo_ingest.errors import INVALID_EVENT, Problem, RequestRefused
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -59,6 +60,14 @@ async def respond_problem(send: Send, problem: Problem, detail: str, headers: It
 
 def problem_content(problem: Problem, detail: str = "") -> dict[str, str]:
     return {"code": problem.code, "message": f"{problem.message} {detail}".rstrip()}
+
+
+def query_pairs(scope: Scope) -> list[tuple[str, str]]:
+    """The query's parameters in their order, decoded. Raises RequestRefused when there are more than 100."""
+    try:
+        return parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True, max_num_fields=100)
+    except ValueError:
+        raise RequestRefused(INVALID_EVENT, "Send at most 100 parameters.") from None
 
 
 def cookies(scope: Scope) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
@@ -19,6 +19,7 @@ from relo_ingest.ingest.http import (
     cookies,
     header,
     is_https,
+    query_pairs,
     respond,
     text_header,
 )
@@ -38,7 +39,7 @@ async def get_link(services: Services, scope: Scope, receive: Receive, send: Sen
     if not snapshot.version:
         raise RequestRefused(NOT_READY)
     query: dict[str, str] = {}
-    for name, value in parse_qsl(scope["query_string"].decode("ascii", "replace"), max_num_fields=100):
+    for name, value in query_pairs(scope):
         query.setdefault(name, value)
     link = snapshot.links.get(query.pop("ref", ""))
     if link is None:

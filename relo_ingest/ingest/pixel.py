@@ -8,7 +8,6 @@ import hashlib
 import time
 from importlib import resources
 from typing import Any
-from urllib.parse import parse_qsl
 
 from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import (
@@ -30,6 +29,7 @@ from relo_ingest.ingest.http import (
     Send,
     header,
     problem_content,
+    query_pairs,
     respond,
     respond_json,
 )
@@ -114,8 +114,7 @@ async def _post_array(services: Services, sender: Sender, send: Send, body: byte
 async def get_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """A beacon in the query, answered with a 1×1 GIF: for pages that can only load an image."""
     _, _, user_agent, forwarded_for, *purposes = PICK(scope["headers"])
-    pairs = parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True, max_num_fields=100)
-    found, extras = beacon.from_query(pairs)
+    found, extras = beacon.from_query(query_pairs(scope))
     _store(services, _sender(services, scope, user_agent, forwarded_for, purposes), found, extras)
     await respond(send, 200, [CORS, NO_STORE, (b"content-type", b"image/gif")], GIF)
     return PIXEL_IMAGE_SERVED

@@ -9,13 +9,14 @@ import re
 import msgspec
 
 from relo_ingest._fast import jsontext
+from relo_ingest.ingest.privacy import without_addresses
 
 LONGEST_NUMBER = 4000
 """Digits; Python refuses to convert longer ones, because that takes quadratic time."""
 
 
 ADDRESS = re.compile(rb"(?<![\w.%+'-])[\w.%+'-]++@(?:[\w-]++\.)+[A-Za-z\x80-\xff]{2,}+")
-"""An e-mail address within JSON text: what it matches has no quote and no backslash, so the text stays JSON."""
+"""An e-mail address within JSON text without escapes: in ``\\nann@example.com`` it would take the n for the address."""
 
 
 def storable(text: bytes) -> bytes:
@@ -24,9 +25,10 @@ def storable(text: bytes) -> bytes:
     Lone surrogates and bytes that are not UTF-8 become U+FFFD, numbers that no double holds become strings, and what is
     nested deeper than MAX_DEPTH becomes the text of itself.
     """
-    if not jsontext.is_plain(text) or b"\\u0040" in text:
-        text = _rewritten(text)
-    return ADDRESS.sub(b"REDACTED", text) if b"@" in text else text
+    has_address = b"@" in text or b"\\u0040" in text
+    if not jsontext.is_plain(text) or (has_address and b"\\" in text):
+        return _rewritten(text)
+    return ADDRESS.sub(b"REDACTED", text) if has_address else text
 
 
 def _rewritten(text: bytes) -> bytes:
@@ -36,7 +38,7 @@ def _rewritten(text: bytes) -> bytes:
     except (ValueError, RecursionError):
         # A parser before us was content with it, and this one is not: keep the text, as a string. What is nested some
         # 900 deep may be read and still not written: both count against the same stack.
-        return msgspec.json.encode({"_relo_unreadable": text[:1000].decode("utf-8", "replace")})
+        return msgspec.json.encode({"_relo_unreadable": without_addresses(text[:1000].decode("utf-8", "replace"))})
 
 
 def _number(text: str) -> float | int | str:
@@ -48,7 +50,7 @@ def _number(text: str) -> float | int | str:
 
 def _tamed(value: object, depth: int) -> object:
     if isinstance(value, str):
-        return "".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in value)
+        return without_addresses("".join(c if not "\ud800" <= c <= "\udfff" else "\ufffd" for c in value))
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict | list):

@@ -11,6 +11,8 @@ from relo_ingest.logs import set_up_logging
 from relo_ingest.preflight import check_address, check_data_directory
 from relo_ingest.settings import Settings, load
 
+HEADER_TIMEOUT_S = 10
+"""For the head of a request, and for the next one on a connection that is kept alive."""
 KILL_AFTER_S = 15
 """A worker process that has not drained by then is killed; its segments are adopted by the next."""
 
@@ -46,7 +48,7 @@ def serve(settings: Settings) -> None:
         loop=Loops.uvloop,
         workers=settings.ingest.workers,
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000),
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT_S * 1000),
         websockets=False,
         backlog=2048,
         # granian queues what is beyond this; our own cap comes first, and refuses.

@@ -14,7 +14,7 @@ import msgspec
 
 from relo_ingest.errors import ConfigError
 from relo_ingest.registry.model import Client, CommissionRule, Declaration, Entry, Offer, Partner, PromoCode
-from relo_ingest.registry.secrets import Keyring, fingerprint, last_four
+from relo_ingest.registry.secrets import Keyring, StripeSecret, fingerprint, last_four
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
@@ -64,6 +64,18 @@ def changes(declaration: Declaration, now: Current, keyring: Keyring) -> list[Ch
     return found
 
 
+def notes(declaration: Declaration, now: Current) -> Iterator[str]:
+    """What the file says and the registry will not do: a line each."""
+    for client in declaration.clients:
+        for secret in dict.fromkeys(client.stripe_secrets):
+            body = now.get(("stripe_secret", f"{client.slug}/{fingerprint(secret)}"))
+            if body is not None and body.get("status") == "retired":
+                yield (
+                    f"! client {client.slug}: the secret ending {last_four(secret)} was retired and stays so; take "
+                    "it out of the file, or bring it back with `relo secret add`"
+                )
+
+
 def write(client: ClickHouseClient, todo: list[Change]) -> int:
     """Add the changes as one new version; returns it."""
     version = max(time.time_ns() // 1_000_000, int(str(client.command(SELECT_LAST_VERSION))) + 1)
@@ -88,17 +100,13 @@ def _new_secrets(client: Client, now: Current, keyring: Keyring) -> Iterator[Cha
     for secret in dict.fromkeys(client.stripe_secrets):
         key = f"{client.slug}/{fingerprint(secret)}"
         if ("stripe_secret", key) not in now:
-            yield Change(
-                "stripe_secret",
-                key,
-                {},
-                {
-                    "client_id": client.client_id,
-                    "client": client.slug,
-                    "token": keyring.encrypt(secret),
-                    "last_four": last_four(secret),
-                },
+            new = StripeSecret(
+                client_id=client.client_id,
+                client=client.slug,
+                token=keyring.encrypt(secret),
+                last_four=last_four(secret),
             )
+            yield Change("stripe_secret", key, {}, msgspec.to_builtins(new))
 
 
 def _client_ids(declaration: Declaration, now: Current) -> dict[str, int]:

@@ -6,6 +6,7 @@ Two seconds between looks leaves room in the promise that a change is seen withi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 2.0
+FIRST_LOOK_S = 1.0
+"""How long a start waits for ClickHouse: usually it is there, and the first request meets what is in force."""
 COPY_FILE = "registry.json"
 
 SELECT_STAMP = "SELECT max(version), count() FROM registry"
@@ -56,16 +59,18 @@ class Registry:
         self.schema_version: int | None = None
         self._stamp: tuple[int, ...] = ()
         self._said = ""
+        self._looked = asyncio.Event()
 
     @property
     def schema_is_old(self) -> bool:
         return self.schema_version is not None and self.schema_version < SCHEMA_VERSION
 
     async def start(self) -> None:
-        """Load the copy on disk, try ClickHouse once, then keep looking. Never fails."""
+        """Load the copy on disk, and look at ClickHouse from now on. Never fails, and waits for a moment at most."""
         self._load_copy()
-        await self._try_refresh()
         self._task = asyncio.create_task(self._run(), name="registry")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), FIRST_LOOK_S)
 
     async def stop(self) -> None:
         if self._task is not None:
@@ -76,8 +81,9 @@ class Registry:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_S)
             await self._try_refresh()
+            self._looked.set()
+            await asyncio.sleep(INTERVAL_S)
 
     async def _try_refresh(self) -> None:
         try:

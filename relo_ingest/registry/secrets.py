@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import os
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from relo_ingest.errors import ConfigError, ReloError
+from relo_ingest.registry.model import BEGINNING, END
 from relo_ingest.settings import Settings
 
 KEY_FILE = "secret.key"
+
+Mode = Literal["live", "test", "both"]
+
+
+class StripeSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """A signing secret as the registry keeps it: the body of a row of the kind ``stripe_secret``.
+
+    In force from ``valid_from`` until before ``valid_to``, for events of its mode. ``retired`` says that a person ended
+    it: it still holds until ``valid_to``, and no file brings it back. Rows of before these fields have their defaults.
+    """
+
+    client_id: int
+    client: str
+    token: str
+    last_four: str
+    mode: Mode = "both"
+    valid_from: dt.datetime = BEGINNING
+    valid_to: dt.datetime = END
+    status: Literal["active", "retired"] = "active"
 
 
 class Undecryptable(ReloError):

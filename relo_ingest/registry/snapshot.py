@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 
 import msgspec
 
-from relo_ingest.registry.secrets import Keyring, Undecryptable
+from relo_ingest.registry.model import BEGINNING, END
+from relo_ingest.registry.secrets import Keyring, StripeSecret, Undecryptable
 
 log = logging.getLogger(__name__)
 
@@ -18,12 +20,36 @@ ENVIRONMENT_CLIENT = 1
 """STRIPE_WEBHOOK_SECRET belongs to this client_id."""
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """When a secret is in force (Unix seconds: from the first until before the second), and for which events."""
+
+    valid_from: int
+    valid_to: int
+    live: bool
+    test: bool
+
+    def allow(self, now_s: int, livemode: bool | None) -> bool:
+        return self.valid_from <= now_s < self.valid_to and (livemode is None or (self.live if livemode else self.test))
+
+
+UNLIMITED = Limits(int(BEGINNING.timestamp()), int(END.timestamp()), live=True, test=True)
+
+
 class Client(msgspec.Struct, frozen=True):
-    """An active client; ``stripe_secrets`` are the signing secrets in force, as bytes."""
+    """An active client. ``stripe_secrets`` are the signing secrets that were in force when the snapshot was built, or
+    come into force later; ``limits`` are of those that do not hold always and for both modes."""
 
     client_id: int
     slug: str
     stripe_secrets: tuple[bytes, ...] = ()
+    limits: dict[bytes, Limits] = {}
+
+    def secrets_at(self, now_s: int, livemode: bool | None = None) -> tuple[bytes, ...]:
+        """The secrets in force at that second; with ``livemode``, those for such events only."""
+        if not self.limits:
+            return self.stripe_secrets
+        limits = self.limits
+        return tuple([s for s in self.stripe_secrets if s not in limits or limits[s].allow(now_s, livemode)])
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -65,36 +91,64 @@ class _PartnerBody(msgspec.Struct):
     status: str
 
 
-class _SecretBody(msgspec.Struct):
-    client_id: int
-    token: str
-    last_four: str
+class _Secrets(msgspec.Struct):
+    """Of one client, while they are collected."""
+
+    all: list[bytes] = []
+    limits: dict[bytes, Limits] = {}
 
 
-def build(version: int, rows: Iterable[Row], keyring: Keyring, environment_secret: str = "") -> Snapshot:
-    """A snapshot of what is active. A secret that no key opens is left out and logged, the rest still works."""
+def build(
+    version: int, rows: Iterable[Row], keyring: Keyring, environment_secret: str = "", now_s: int | None = None
+) -> Snapshot:
+    """A snapshot of what is active. A secret that no key opens is left out and logged, the rest still works.
+
+    ``environment_secret`` always holds, whatever the registry says of it. Secrets that ended before ``now_s`` are
+    left out.
+    """
     bodies: dict[str, list[str]] = {}
     for kind, _, body in rows:
         bodies.setdefault(kind, []).append(body)
 
-    secrets: dict[int, list[bytes]] = {}
+    secrets = _secrets(bodies.get("stripe_secret", ()), keyring, int(time.time()) if now_s is None else now_s)
     if environment_secret:
-        secrets[ENVIRONMENT_CLIENT] = [environment_secret.encode()]
-    for body in bodies.get("stripe_secret", ()):
-        stored = msgspec.json.decode(body, type=_SecretBody)
-        try:
-            secrets.setdefault(stored.client_id, []).append(keyring.decrypt(stored.token).encode())
-        except Undecryptable as error:
-            log.error("secret ending %s of client %d: %s", stored.last_four, stored.client_id, error)
+        own = secrets.setdefault(ENVIRONMENT_CLIENT, _Secrets())
+        own.all.insert(0, environment_secret.encode())
+        own.limits.pop(environment_secret.encode(), None)
 
     clients: dict[int, Client] = {}
     for body in bodies.get("client", ()):
         found = msgspec.json.decode(body, type=_ClientBody)
         if found.status == "active":
-            own = tuple(dict.fromkeys(secrets.get(found.client_id, ())))
-            clients[found.client_id] = Client(found.client_id, found.slug, own)
+            own = secrets.get(found.client_id, _Secrets())
+            clients[found.client_id] = Client(found.client_id, found.slug, tuple(dict.fromkeys(own.all)), own.limits)
     slugs = {c.slug: c for c in clients.values()}
     return Snapshot(version, clients, slugs, _links(bodies, slugs))
+
+
+def _secrets(bodies: Iterable[str], keyring: Keyring, now_s: int) -> dict[int, _Secrets]:
+    """The secrets that have not ended, by client."""
+    found: dict[int, _Secrets] = {}
+    for body in bodies:
+        stored = msgspec.json.decode(body, type=StripeSecret)
+        limits = Limits(
+            int(stored.valid_from.timestamp()),
+            int(stored.valid_to.timestamp()),
+            live=stored.mode != "test",
+            test=stored.mode != "live",
+        )
+        if limits.valid_to <= now_s:
+            continue
+        try:
+            secret = keyring.decrypt(stored.token).encode()
+        except Undecryptable as error:
+            log.error("secret ending %s of client %d: %s", stored.last_four, stored.client_id, error)
+            continue
+        own = found.setdefault(stored.client_id, _Secrets())
+        own.all.append(secret)
+        if limits != UNLIMITED:
+            own.limits[secret] = limits
+    return found
 
 
 def _links(bodies: dict[str, list[str]], slugs: dict[str, Client]) -> dict[str, Link]:

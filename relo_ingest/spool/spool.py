@@ -27,6 +27,9 @@ BACKLOG_TO_FILL_UP = 4
 
 PAYMENTS_CAPACITY = 4 << 20
 PAYMENTS_ROWS = 4_000
+PAYMENTS_SHARE = 8
+"""One part in so many of the cap is out of reach for beacons: an outage fills the rest with them, and then money must
+still be taken."""
 
 
 class SpoolUnusable(ReloError):
@@ -59,12 +62,16 @@ class Spool:
         except OSError as error:
             raise SpoolUnusable(f"{self._root}: cannot be written: {error.strerror}; check RELO_DATA_DIR") from None
         spool = self._settings.spool
-        for rules in (
-            LaneRules("beacons", False, spool.segment_bytes, spool.segment_rows, spool.max_age_ms),
-            LaneRules("payments", True, PAYMENTS_CAPACITY, PAYMENTS_ROWS, spool.max_age_ms),
+        payments_bytes = min(PAYMENTS_CAPACITY, spool.segment_bytes)
+        for rules, reserve in (
+            (
+                LaneRules("beacons", False, spool.segment_bytes, spool.segment_rows, spool.max_age_ms),
+                lambda size: self._reserve(size, self._kept_for_payments),
+            ),
+            (LaneRules("payments", True, payments_bytes, PAYMENTS_ROWS, spool.max_age_ms), self._reserve),
         ):
             flusher = self._flushers[rules.name]
-            self._lanes[rules.name] = Lane(rules, self._own.path, flusher.add, self._reserve)
+            self._lanes[rules.name] = Lane(rules, self._own.path, flusher.add, reserve)
         self.append = self._lanes["beacons"].append
         self.append_durably = self._lanes["payments"].append_durably
         for flusher in self._flushers.values():
@@ -79,8 +86,12 @@ class Spool:
 
     @property
     def is_full(self) -> bool:
-        size = self._settings.spool.segment_bytes
-        return self._disk_bytes + size > self._settings.spool.cap_bytes or not self._disk_has_room(size)
+        """Whether beacons are refused; payments are taken a while longer."""
+        return not self._has_room(self._settings.spool.segment_bytes, self._kept_for_payments)
+
+    @property
+    def _kept_for_payments(self) -> int:
+        return self._settings.spool.cap_bytes // PAYMENTS_SHARE
 
     async def stop(self, deadline_s: float) -> None:
         """Seal everything and flush what the deadline allows; the rest stays on disk for the next process."""
@@ -99,14 +110,17 @@ class Spool:
         if self._own is not None:
             self._own.release()
 
-    def _reserve(self, size: int) -> bool:
-        """Whether a new segment of ``size`` bytes may be: within the cap, and above the floor of the disk."""
-        if self._disk_bytes + size > self._settings.spool.cap_bytes or not self._disk_has_room(size):
+    def _reserve(self, size: int, kept: int = 0) -> bool:
+        """Whether a new segment of ``size`` bytes may be."""
+        if not self._has_room(size, kept):
             return False
         self._disk_bytes += size  # measured again soon, together with what other processes hold
         return True
 
-    def _disk_has_room(self, size: int) -> bool:
+    def _has_room(self, size: int, kept: int) -> bool:
+        """Whether ``size`` bytes fit: within the cap, of which ``kept`` stay free, and above the floor of the disk."""
+        if self._disk_bytes + size + kept > self._settings.spool.cap_bytes:
+            return False
         disk = os.statvfs(self._root)
         return disk.f_bavail * disk.f_frsize - size >= self._settings.spool.disk_floor_bytes
 

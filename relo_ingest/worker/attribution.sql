@@ -1,44 +1,28 @@
 -- Which partner each conversion belongs to.
--- Reads:  conversions, attribution_rows, clicks, device_clicks, identities, partners, offers
+-- Reads:  attribution_todo (see that step), clicks, device_clicks, identities, partners, offers
 -- Writes: attribution_rows
--- Twice:  a conversion that has its row is passed over; two runs at once write equal rows, which replace each other.
+-- Twice:  two runs at once write equal rows, which replace each other.
 --
 -- The first that holds: the click that the payment names; the last click of the same device, that is the
--- conversion's own device or any device seen with the same e-mail hash or the same click id. A click counts within the offer's window
--- before the conversion (5 minutes of clock skew allowed), at the same client, while its partner is active.
--- A conversion without a partner is looked at again for 72 hours: clicks and identities may come late.
+-- conversion's own device or any device seen with the same e-mail hash or the same click id. A click counts within
+-- the offer's window before the conversion (5 minutes of clock skew allowed), at the same client, while its partner
+-- is active.
 
 INSERT INTO attribution_rows (client_id, conversion_key, order_id, partner_ref, offer, click_id, method, reason)
 WITH
-    known AS
-    (
-        SELECT client_id, conversion_key, argMax(method, attributed_at) AS method
-        FROM attribution_rows
-        GROUP BY client_id, conversion_key
-    ),
-    todo AS
-    (
-        SELECT c.client_id AS client_id, c.conversion_key AS conversion_key, c.order_id AS order_id,
-               c.event_time AS event_time, c.click_id AS click_id, c.device_id AS device_id,
-               c.email_hash AS email_hash, k.method AS known_method
-        FROM conversions AS c
-        LEFT JOIN known AS k ON k.client_id = c.client_id AND k.conversion_key = c.conversion_key
-        WHERE NOT c.is_test
-          AND (k.method = '' OR (k.method = 'none' AND c.event_time > now64(3) - INTERVAL 72 HOUR))
-    ),
     devices AS
     (
         SELECT t.client_id AS client_id, t.conversion_key AS conversion_key, t.device_id AS device_id, 'payment' AS via
-        FROM todo AS t
+        FROM attribution_todo AS t
         WHERE t.device_id != ''
         UNION DISTINCT
         SELECT t.client_id, t.conversion_key, i.device_id, 'email'
-        FROM todo AS t
+        FROM attribution_todo AS t
         INNER JOIN identities AS i ON i.client_id = t.client_id AND i.email_hash = t.email_hash
         WHERE t.email_hash != ''
         UNION DISTINCT
         SELECT t.client_id, t.conversion_key, d.device_id, 'browser id'
-        FROM todo AS t
+        FROM attribution_todo AS t
         INNER JOIN device_clicks AS d ON d.client_id = t.client_id AND d.click_id = t.click_id
         WHERE t.click_id != ''
     ),
@@ -46,7 +30,7 @@ WITH
     (
         SELECT t.client_id AS client_id, t.conversion_key AS conversion_key, 2 AS rank, 'click_id' AS method,
                t.click_id AS click_id, '' AS device_id, 'the payment names the click' AS evidence
-        FROM todo AS t
+        FROM attribution_todo AS t
         WHERE t.click_id != ''
         UNION ALL
         SELECT d.client_id, d.conversion_key, 1, 'device', dc.click_id, d.device_id,
@@ -62,7 +46,7 @@ WITH
                    (touch.rank, k.event_time, touch.click_id, touch.device_id)
                ) AS winner,
                groupUniqArray(20)((touch.method, touch.click_id, k.partner_ref)) AS seen
-        FROM todo AS t
+        FROM attribution_todo AS t
         INNER JOIN touches AS touch ON touch.client_id = t.client_id AND touch.conversion_key = t.conversion_key
         INNER JOIN clicks AS k ON k.client_id = touch.client_id AND k.click_id = touch.click_id
         INNER JOIN partners AS p ON p.client_id = k.client_id AND p.ref = k.partner_ref
@@ -86,6 +70,6 @@ SELECT
         'device_id', c.winner.5,
         'candidates', arrayStringConcat(arraySort(arrayMap(s -> concat(s.1, ' ', s.2, ' ', s.3), c.seen)), ', ')
     ))
-FROM todo AS t
+FROM attribution_todo AS t
 LEFT JOIN candidates AS c ON c.client_id = t.client_id AND c.conversion_key = t.conversion_key
 WHERE t.known_method = '' OR c.winner.1 != ''

@@ -1,32 +1,20 @@
 -- What partners earn: one accrual per attributed conversion.
--- Reads:  attributions, conversions, commission_rules, offers, ledger_entries
+-- Reads:  commission_todo (see that step), commission_rules, offers
 -- Writes: ledger_entries
--- Twice:  a conversion that has its accrual is passed over; entry_id follows from the conversion, so two runs at once
---         write the same entry, which replaces itself.
+-- Twice:  entry_id follows from the conversion, so two runs at once write the same entry, which replaces itself.
 --
 -- The rule in force at the conversion's time applies, the partner's own before the offer's, the youngest first.
--- Rounded half-even to the currency's minor unit ({whole} and {thousandths}: currencies with 0 and 3 decimals).
+-- Rounded half-even to the currency's minor unit.
 
 INSERT INTO ledger_entries (entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason)
 WITH
-    todo AS
-    (
-        SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.partner_ref AS partner_ref,
-               a.offer AS offer, c.revenue AS revenue, c.currency AS currency, c.event_time AS event_time,
-               if(c.kind = 'renewal', 'renewal', 'first') AS payment,
-               multiIf(has({whole:Array(String)}, c.currency), 0, has({thousandths:Array(String)}, c.currency), 3, 2) AS digits
-        FROM attributions AS a
-        INNER JOIN conversions AS c ON c.client_id = a.client_id AND c.conversion_key = a.conversion_key
-        LEFT ANTI JOIN ledger_entries AS l ON l.client_id = a.client_id AND l.conversion_key = a.conversion_key
-        WHERE a.method != 'none' AND NOT c.is_test
-    ),
     priced AS
     (
         SELECT t.client_id AS client_id, t.conversion_key AS conversion_key, t.partner_ref AS partner_ref,
                t.revenue AS revenue, t.currency AS currency, t.event_time AS event_time, t.payment AS payment,
                t.digits AS digits, r.name AS rule, r.basis_points AS basis_points, o.hold_days AS hold_days,
                toDecimal128(t.revenue, 8) * r.basis_points / 10000 AS exact
-        FROM todo AS t
+        FROM commission_todo AS t
         INNER JOIN commission_rules AS r ON r.client_id = t.client_id AND r.offer = t.offer
         INNER JOIN offers AS o ON o.client_id = t.client_id AND o.slug = t.offer
         WHERE r.partner_ref IN ('', t.partner_ref)

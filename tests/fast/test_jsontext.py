@@ -47,12 +47,15 @@ CHARACTERS = st.one_of(
     st.characters(), st.sampled_from('\x00\x1f\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff"\\/')
 )
 ESCAPED = st.sampled_from(
-    [r"\ud800", r"\udbff", r"\udc00", r"\udfff", r"\ud83d\ude00", r"\uD83D\uDE00", r"\ud83dx", r"\ud83d\u0041", r"\u0000"]
-    + [r"\n", r"\/", r"\"", r"\\", r"\\\\", r"\b", r"\ud7ff", r"\ue000", "\t", "\n", "\x01"]
+    [
+        *(r"\ud800", r"\udbff", r"\udc00", r"\udfff", r"\ud83d\ude00", r"\uD83D\uDE00", r"\ud83dx", r"\ud83d\u0041"),
+        *(r"\u0000", r"\n", r"\/", r"\"", r"\\", r"\\\\", r"\b", r"\ud7ff", r"\ue000", "\t", "\n", "\x01"),
+    ]
 )
-STRINGS = st.lists(st.one_of(st.text(CHARACTERS, max_size=8).map(lambda t: json.dumps(t, ensure_ascii=False)[1:-1]), ESCAPED), max_size=4).map(
-    lambda parts: '"' + "".join(parts) + '"'
-)
+STRINGS = st.lists(
+    st.one_of(st.text(CHARACTERS, max_size=8).map(lambda t: json.dumps(t, ensure_ascii=False)[1:-1]), ESCAPED),
+    max_size=4,
+).map(lambda parts: '"' + "".join(parts) + '"')
 DIGITS = st.text("0123456789", min_size=1, max_size=45)
 NUMBERS = st.one_of(
     st.integers().map(str),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from support.stack import ClickHouse, Stack
+from support.processes import processes_with
+from support.stack import ClickHouse, Stack, kill
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,10 @@ def stack(tmp_path: Path, shared_clickhouse: ClickHouse) -> Iterator[Stack]:
     running = Stack(tmp_path, shared_clickhouse)
     yield running
     running.close()
+
+
+@pytest.fixture
+def leaves_no_process(tmp_path: Path) -> Iterator[None]:
+    """Whatever still runs in the test's directory is killed at its end: after a failure, that is the whole product."""
+    yield
+    kill(*processes_with(f"RELO_DATA_DIR={tmp_path}"))

@@ -97,11 +97,11 @@ def test_one_bad_row_of_ten_thousand(station: Station) -> None:
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("bad", [{0}, {0, 1, 2, 50, 98, 99}, set(range(0, 100, 2)), set(range(100))])
+@pytest.mark.parametrize("bad", [{0}, {0, 1, 30, 58, 59}, set(range(60))])
 def test_several_bad_rows_and_all_rows_bad(station: Station, bad: set[int]) -> None:
     station.client.command(RULE)
     server = station.ingest(spool_max_age_ms=100)
-    good, refused = send(server, 100, bad)
+    good, refused = send(server, 60, bad)
     event = checkout_completed()
     assert server.http.post("/postback/stripe/demo", **signed(event)).status_code == 200
     eventually(lambda: flushed(station), 20, "the segments are dealt with")
@@ -126,8 +126,8 @@ def test_rows_with_broken_json_that_the_encoder_never_saw_through(station: Stati
     lane = Lane(rules, directory.path, lambda _: None, lambda _: True)
     good = []
     now = 1_700_000_000_000
-    for n in range(200):
-        properties = broken[n // 30] if n % 30 == 15 and n // 30 < len(broken) else b'{"n":%d}' % n
+    for n in range(90):
+        properties = broken[n // 15] if n % 15 == 7 else b'{"n":%d}' % n
         event = Event(ulid.new(), 1, now, now, "page", "page", "pixel", "pixel", properties=properties)
         lane.append(event)
         if properties not in broken:
@@ -146,9 +146,9 @@ def test_bisecting_goes_on_after_a_kill_and_nothing_lands_twice(station: Station
     """Killed while it searches, the next searches again with the same ranges and tokens."""
     station.client.command(RULE)
     first = station.ingest(away=True, spool_max_age_ms=60_000)
-    good, bad = send(first, 1_000, set(range(0, 1_000, 100)))
+    good, bad = send(first, 1_000, set(range(0, 1_000, 200)))
     station.kill(first)
-    for _ in range(4):
+    for _ in range(2):
         server = station.ingest()
         eventually(lambda: station.count() > 0 or flushed(station), 10, "it has begun")
         station.kill(server)
@@ -159,11 +159,6 @@ def test_bisecting_goes_on_after_a_kill_and_nothing_lands_twice(station: Station
     assert station.count("events") == len(good)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the embedded engine answers 200 to an insert that fails behind its parser (clickhouse/embedded/query.py: "
-    "chDB's insert_done swallows the error), and the segment is deleted",
-)
 def test_a_constraint_of_the_table_is_heeded(station: Station) -> None:
     station.client.command(CONSTRAINT)
     server = station.ingest(spool_max_age_ms=100)

@@ -1,6 +1,9 @@
 """The machine's clock steps by an hour, forwards and back, under a running ingest.
 
 Ages, quotas and pauses go by the monotonic clock; only what is told to people and signed by Stripe goes by the other.
+
+Servers with a stepped clock are killed at the end, not stopped: libfaketime answers some sleeps of granian's parent
+process (clock_nanosleep) with EINVAL, which no kernel does.
 """
 
 from __future__ import annotations
@@ -115,7 +118,6 @@ def test_an_hour_forwards_and_back_under_a_running_ingest(station: Station, cloc
         assert len(times) == 20 * len(titles)
         assert all(abs(at - time.time() - offset) < 600 for (at,) in times)
     assert not [m for m in messages(server) if "Traceback" in m]
-    assert server.stop() == 0
 
 
 def test_segments_of_the_future_are_adopted_and_drained(station: Station, clock: Clock) -> None:
@@ -151,7 +153,6 @@ def test_a_step_neither_fills_a_quota_nor_stops_its_filling(station: Station, cl
     assert accepted(100) < 50, "the jump was worth an hour of tokens"
     clock.set(-HOUR)
     eventually(lambda: accepted(1) == 1, 10, "tokens come after a step back")
-    assert server.stop() == 0
 
 
 def test_ids_never_repeat_whatever_the_clock_does() -> None:

@@ -156,6 +156,7 @@ def test_below_the_floor_is_503_until_there_is_room(station: Station, disk: Path
     response, first = send(server)
     assert response.status_code == 204
     eventually(lambda: station.landed() == [first], 10, "the first is flushed")
+    eventually(lambda: station.segments() == [], 10, "its file is gone")  # or it makes room later
     filler = fill_up(disk, leave=floor + SEGMENT_BYTES - 4096)
     assert_full(send(server)[0])
     assert_full(server.http.post("/postback/stripe/demo", **signed(checkout_completed())))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.ledger import Ledger
 from support.load import Load
 from support.processes import Product, eventually, processes_with
@@ -11,9 +13,10 @@ from support.soak import scaled
 from support.stack import NO_QUOTA, drained, kill
 
 
+@pytest.mark.usefixtures("leaves_no_process")
 def test_everything_killed_at_once_starts_again_with_everything(tmp_path: Path) -> None:
     ledger = Ledger()
-    for _ in range(scaled(2, 20)):
+    for _ in range(scaled(2, 12)):
         product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
         marker = f"RELO_DATA_DIR={product.data_dir}\0"
         with Load(product.base_url, ledger) as load:

@@ -12,7 +12,7 @@ from support.load import Load
 from support.processes import eventually
 from support.proxy import Fault
 from support.soak import scaled
-from support.stack import ClickHouse, Stack
+from support.stack import ClickHouse, Stack, flushed
 
 INSERT = b"INSERT"
 
@@ -30,12 +30,13 @@ def test_a_reply_lost_after_the_commit_doubles_nothing(stack: Stack) -> None:
     stack.stop_merges()
     ingest = stack.start_ingest()
     with Load(ingest.base_url, stack.ledger, repeat=False) as load:
-        for _ in range(scaled(1, 40)):
+        for _ in range(scaled(1, 25)):
             load.go_on(200)
             stack.proxy.set(Fault.DROP_REPLY, INSERT)
             eventually(lambda: stack.proxy.caught >= 4, 30, "replies are lost")
             load.go_on(200)
             stack.proxy.set(Fault.NONE)
+            flushed(stack.data_dir)
         load.go_on(200)
     assert ingest.stop() == 0
     stack.verify(once_even_raw=True)
@@ -72,7 +73,7 @@ def test_a_clickhouse_killed_in_an_insert_loses_and_doubles_nothing(mortal_stack
     stack = mortal_stack
     ingest = stack.start_ingest()
     with Load(ingest.base_url, stack.ledger) as load:
-        for _ in range(scaled(1, 20)):
+        for _ in range(scaled(1, 10)):
             stack.proxy.set(fault, INSERT)
             load.go_on(200)
             eventually(lambda: stack.proxy.caught >= 1, 20, "an insert is held")
@@ -80,6 +81,7 @@ def test_a_clickhouse_killed_in_an_insert_loses_and_doubles_nothing(mortal_stack
             stack.proxy.set(Fault.NONE)
             load.go_on(100)
             stack.clickhouse.start()
+            flushed(stack.data_dir)
         load.go_on(100)
     stack.verify()
     assert ingest.stop() == 0
@@ -89,7 +91,7 @@ def test_a_clickhouse_killed_at_any_moment_loses_and_doubles_nothing(mortal_stac
     stack = mortal_stack
     ingest = stack.start_ingest(RELO_SPOOL_MAX_AGE_MS=10)  # inserts all the time
     with Load(ingest.base_url, stack.ledger) as load:
-        for _ in range(scaled(3, 40)):
+        for _ in range(scaled(3, 30)):
             load.go_on(random.randrange(50, 150))
             stack.clickhouse.kill()
             stack.clickhouse.start()

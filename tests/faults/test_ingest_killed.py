@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pytest
+
 from support.ledger import Ledger
 from support.load import Load
 from support.processes import Product, eventually
@@ -12,12 +14,13 @@ from support.soak import scaled
 from support.stack import NO_QUOTA, Stack, drained, kill, segments, serving
 
 
+@pytest.mark.usefixtures("leaves_no_process")
 def test_killed_workers_are_replaced_and_lose_nothing(tmp_path: Path) -> None:
     """One or both at a time. At a second death within seconds all of the ingest ends, and starts again."""
     ledger = Ledger()
     product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
     with Load(product.base_url, ledger) as load:
-        for _ in range(scaled(4, 60)):
+        for _ in range(scaled(4, 25)):
             load.go_on(150, 90)
             victims = random.sample(two_workers(product), random.choice((1, 2)))
             kill(*victims)
@@ -38,7 +41,7 @@ def two_workers(product: Product) -> list[int]:
 def test_two_instances_share_a_data_directory(stack: Stack) -> None:
     first, second = stack.start_ingest(), stack.start_ingest()
     with Load([first.base_url, second.base_url], stack.ledger) as load:
-        for _ in range(scaled(1, 20)):
+        for _ in range(scaled(1, 15)):
             load.go_on(300)
             both = list(stack.data_dir.glob("spool/0*"))
             assert len(both) == 2, "each writes to a directory of its own"

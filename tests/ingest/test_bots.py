@@ -1,5 +1,5 @@
 """Who is a person and who is a bot, by what real ones send."""
-# ruff: noqa: E501  (user agents as they come)
+
 
 from __future__ import annotations
 

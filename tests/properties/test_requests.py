@@ -99,7 +99,9 @@ FIELD = st.one_of(
     st.tuples(st.just('"ts"'), st.integers(-(2**70), 2**70).map(str)),
     st.tuples(st.just('"event_id"'), st.integers(0, 2**48 - 1).map(lambda ms: json.dumps(ulid.new_at(ms)))),
 )
-CLIENT = st.sampled_from([("1",)] * 9 + [("77",), ("4294967296",), ('"1"',), ("null",)]).map(lambda v: ('"client_id"', *v))
+CLIENT = st.sampled_from([("1",)] * 9 + [("77",), ("4294967296",), ('"1"',), ("null",)]).map(
+    lambda v: ('"client_id"', *v)
+)
 BEACONS = st.builds(lambda client, fields: written([client, *fields]), CLIENT, st.lists(FIELD, max_size=5))
 ARRAYS = st.lists(st.one_of(BEACONS, BEACONS, ANY_JSON), max_size=6).map(lambda items: "[" + ",".join(items) + "]")
 
@@ -119,7 +121,9 @@ def mutated(draw: st.DrawFn, contents: st.SearchStrategy[bytes]) -> bytes:
         if what == "cut":
             del content[at:until]
         elif what == "put":
-            content[at:at] = draw(st.one_of(st.binary(max_size=4), st.sampled_from([b"\xff", b"\xed\xa0\x80", b"\0", b"[", b'"'])))
+            content[at:at] = draw(
+                st.one_of(st.binary(max_size=4), st.sampled_from([b"\xff", b"\xed\xa0\x80", b"\0", b"[", b'"']))
+            )
         elif what == "double":
             content[at:at] = content[at:until]
         elif what == "end":
@@ -135,7 +139,9 @@ BODIES = st.one_of(
     mutated(st.one_of(BEACONS, ARRAYS).map(encoded)),
     st.binary(max_size=100),
 )
-AGENTS = st.one_of(st.binary(max_size=40), st.sampled_from([b"Mozilla/5.0 (X11) Firefox/140", b"Googlebot", b"\xff" * 600]))
+AGENTS = st.one_of(
+    st.binary(max_size=40), st.sampled_from([b"Mozilla/5.0 (X11) Firefox/140", b"Googlebot", b"\xff" * 600])
+)
 ANSWERS = {200, 204, 302, 400, 401, 404, 405, 413, 415}
 
 
@@ -163,11 +169,9 @@ def test_any_body_of_a_beacon(ingest: InProcess, body: bytes, agent: bytes) -> N
 QUERY_VALUES = st.one_of(ANY_JSON, st.text(max_size=20), st.integers().map(str), st.just(""))
 QUERIES = st.one_of(
     st.binary(max_size=120),
-    st.lists(st.tuples(st.sampled_from([*sorted(KNOWN_FIELDS), "x", "a.b", "ref", "s1", "offer"]), QUERY_VALUES), max_size=8).map(
-        lambda pairs: b"&".join(
-            [b"client_id=1", b"ref=ana", *(k.encode() + b"=" + encoded(v) for k, v in pairs)]
-        )
-    ),
+    st.lists(
+        st.tuples(st.sampled_from([*sorted(KNOWN_FIELDS), "x", "a.b", "ref", "s1", "offer"]), QUERY_VALUES), max_size=8
+    ).map(lambda pairs: b"&".join([b"client_id=1", b"ref=ana", *(k.encode() + b"=" + encoded(v) for k, v in pairs)])),
 )
 
 
@@ -207,7 +211,21 @@ PATHS = [
     "data.object.metadata.relo_click_id", "data.object.payment_intent", "data.object.subscription", "data.object.mode",
     "data.object.client_reference_id", "extra",
 ]  # fmt: skip
-PAYMENTS = st.lists(st.tuples(st.sampled_from(PATHS), VALUES), max_size=3).map(session_with)
+OBJECT = "data.object."
+TEXTS = ["id", "currency", "mode", "client_reference_id", "customer", "invoice", "payment_intent", "subscription"]
+RIGHT = st.one_of(  # of the right type, with any value
+    st.tuples(st.sampled_from([OBJECT + t for t in TEXTS]), st.text(max_size=400)),
+    st.tuples(st.just("data.object.metadata.relo_click_id"), st.text(max_size=400)),
+    st.tuples(st.just("data.object.customer_email"), st.text(max_size=40).map(lambda t: f"{t}@{t}")),
+    st.tuples(st.just("data.object.amount_total"), st.integers(-(10**14), 10**14)),
+    st.tuples(st.just("data.object.payment_status"), st.sampled_from(["paid", "unpaid", "no_payment_required", "?"])),
+    st.tuples(st.just("created"), st.integers(-(10**18), 10**18)),
+    st.tuples(st.just("livemode"), st.booleans()),
+)
+PAYMENTS = st.one_of(
+    st.lists(RIGHT, max_size=5).map(session_with),
+    st.lists(st.tuples(st.sampled_from(PATHS), VALUES), max_size=3).map(session_with),
+)
 
 
 @settings(QUICK, max_examples=300)
@@ -218,7 +236,10 @@ def test_any_signed_payment(ingest: InProcess, body: bytes) -> None:
 
 
 @settings(QUICK, max_examples=150)
-@given(st.one_of(st.binary(max_size=80), st.text(alphabet="tv10=, abcdef9", max_size=60).map(str.encode)), st.binary(max_size=20))
+@given(
+    st.one_of(st.binary(max_size=80), st.text(alphabet="tv10=, abcdef9", max_size=60).map(str.encode)),
+    st.binary(max_size=20),
+)
 def test_any_signature(ingest: InProcess, signed: bytes, body: bytes) -> None:
     answer = ingest.request("POST", "/postback/stripe/demo", headers=[(b"stripe-signature", signed)], body=body)
     assert answer[0] == 401, answer

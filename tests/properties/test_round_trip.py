@@ -22,7 +22,9 @@ from relo_ingest.events import COLUMNS, SCALE, Event
 TIMES = st.sampled_from([FIRST_MS, LAST_MS, FIRST_MS - 1, LAST_MS + 1, -(10**30), 10**30, 0, -1, 1, 1_700_000_000_123])
 KEYS = st.text(alphabet="abcé☕ _-:", min_size=1, max_size=6)
 VALUES = st.recursive(
-    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=20),
     lambda inner: st.dictionaries(KEYS, inner, min_size=1, max_size=3),
     max_leaves=5,
 )

@@ -22,6 +22,7 @@ from support.stripe_events import checkout_completed, signed
 MINOR_UNITS = {"usd": 100, "eur": 100, "mxn": 100, "jpy": 1, "kwd": 1000}
 """Of one whole unit, as Stripe sends it: https://docs.stripe.com/currencies#zero-decimal"""
 
+AT_ONCE = 100
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 """Beacons of what calls itself a program are bots, which the traffic leaves out."""
 ANSWER_WITHIN_S = 15
@@ -179,11 +180,11 @@ class Load:
 
 
 def send_at_once(base_urls: Sequence[str], request: Request, times: int, ledger: Ledger) -> Counter[int]:
-    """The same request many times, all at once, over several servers; the answers by status."""
+    """The same request many times, AT_ONCE at a time, over several servers; the answers by status."""
     load = Load(base_urls, ledger)
 
     async def send() -> None:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)  # each request may meet another process
         async with aiohttp.ClientSession(connector=connector, headers=BROWSER) as session:
             await asyncio.gather(
                 *(load._send_one(session, base_urls[n % len(base_urls)], request) for n in range(times))

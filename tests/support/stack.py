@@ -140,6 +140,12 @@ def drained(data_dir: Path, timeout_s: float = 60) -> None:
     assert aside == [], "rows were set aside"
 
 
+def flushed(data_dir: Path, timeout_s: float = 60) -> None:
+    """Return when the rows that are in the spool now have left it, while others may come."""
+    ids = {p.stem for p in segments(data_dir)}
+    eventually(lambda: ids.isdisjoint(p.stem for p in segments(data_dir)), timeout_s, f"{ids} are flushed")
+
+
 def listeners(port: int) -> int:
     """Sockets that listen there: each serving process has one of its own (SO_REUSEPORT)."""
     return Path("/proc/net/tcp").read_text().count(f":{port:04X} 00000000:0000 0A ")

@@ -126,6 +126,17 @@ def _insert_with_format(text: bytes, cut: int, name: _Token, input_at: tuple[int
     return Insert(statement.decode(), text[name.start : name.end].decode(), data_at, input_at)
 
 
+def split_settings(statement: str) -> tuple[str, str]:
+    """An INSERT's text before its own SETTINGS clause, and that clause ("" without one)."""
+    text = statement.encode()
+    name_next = True
+    for token in _tokens(text):
+        if token.kind == "word" and token.value == b"SETTINGS" and not token.depth and not name_next:
+            return text[: token.start].decode(), text[token.start :].decode()
+        name_next = token.value in (b".", b"INSERT", b"INTO", b"TABLE")
+    return statement, ""
+
+
 def output_format(text: bytes) -> tuple[str, tuple[int, int]] | None:
     """The FORMAT a query ends with and where that clause stands; None when it is left to the request.
 

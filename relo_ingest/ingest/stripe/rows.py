@@ -473,8 +473,7 @@ def _price_change(now: Subscription, before: SubscriptionBefore) -> str:
         return ""
     new, old = _rate(items), _rate(earlier)
     if new is None or old is None:
-        new = sum(Decimal(item.quantity or 0) for item in items)
-        old = sum(Decimal(item.quantity or 0) for item in earlier)
+        new, old = _pieces(items), _pieces(earlier)
     return "upgrade" if new > old else "downgrade" if new < old else ""
 
 
@@ -515,6 +514,10 @@ def _rate(items: list[SubscriptionItem]) -> Decimal | None:
         interval, count = _interval(price)
         rate += amount * (item.quantity if item.quantity is not None else 1) / (DAYS_X12.get(interval, 1) * count)
     return rate
+
+
+def _pieces(items: list[SubscriptionItem]) -> Decimal:
+    return Decimal(sum(item.quantity or 0 for item in items))
 
 
 def _whole_amount(items: list[SubscriptionItem]) -> int | None:

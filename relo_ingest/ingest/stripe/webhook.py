@@ -37,7 +37,7 @@ async def post_for_client(services: Services, scope: Scope, receive: Receive, se
     client = snapshot.slugs.get(scope["path"][SLUG_AT:])
     if client is None:
         raise RequestRefused(UNKNOWN_CLIENT)
-    return await _post(services, client, client.stripe_secrets, scope, receive, send)
+    return await _post(services, client, scope, receive, send)
 
 
 async def post_for_environment(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -48,16 +48,18 @@ async def post_for_environment(services: Services, scope: Scope, receive: Receiv
     client = services.registry.snapshot.clients.get(ENVIRONMENT_CLIENT)
     if client is None:
         raise RequestRefused(NOT_READY)
-    return await _post(services, client, (secret.encode(),), scope, receive, send)
+    only = Client(client.client_id, client.slug, (secret.encode(),))
+    return await _post(services, only, scope, receive, send)
 
 
-async def _post(
-    services: Services, client: Client, secrets: tuple[bytes, ...], scope: Scope, receive: Receive, send: Send
-) -> Outcome:
+async def _post(services: Services, client: Client, scope: Scope, receive: Receive, send: Send) -> Outcome:
     body = await services.in_flight.read_body(receive, MAX_BODY)
-    _check_signature(body, header(scope, SIGNATURE_HEADER), secrets)
+    signed, now_s = header(scope, SIGNATURE_HEADER), int(time.time())
+    _check_signature(body, signed, client.secrets_at(now_s), now_s)
     try:
         envelope = _decode(body)
+        if client.limits and envelope is not None:
+            _check_mode(body, signed, client, envelope.livemode, now_s)
         event = to_event(envelope, client.client_id, time.time_ns() // 1_000_000) if envelope is not None else None
     except (*UNREADABLE, OverflowError) as error:
         raise RequestRefused(INVALID_PAYLOAD, f"({type(error).__name__})") from None
@@ -83,8 +85,8 @@ def _decode(body: bytes) -> StripeEvent | None:
     return envelope if envelope.object != THIN else None
 
 
-def _check_signature(body: bytes, signed: bytes, secrets: tuple[bytes, ...]) -> None:
-    verdict = signature.verify(body, signed, secrets, int(time.time()))
+def _check_signature(body: bytes, signed: bytes, secrets: tuple[bytes, ...], now_s: int) -> None:
+    verdict = signature.verify(body, signed, secrets, now_s)
     if verdict == signature.OK:
         return
     if verdict == signature.MISSING:
@@ -92,3 +94,11 @@ def _check_signature(body: bytes, signed: bytes, secrets: tuple[bytes, ...]) -> 
     if verdict in (signature.TOO_OLD, signature.TOO_NEW):
         raise RequestRefused(STALE_SIGNATURE)
     raise RequestRefused(BAD_SIGNATURE)
+
+
+def _check_mode(body: bytes, signed: bytes, client: Client, livemode: bool, now_s: int) -> None:
+    """A secret of test mode vouches for no live event, nor the other way round."""
+    if signature.verify(body, signed, client.secrets_at(now_s, livemode), now_s) != signature.OK:
+        raise RequestRefused(
+            BAD_SIGNATURE, "It is a secret of test mode." if livemode else "It is a secret of live mode."
+        )
