@@ -1,6 +1,6 @@
 # make run    set everything up and start the whole product on this machine
 # make test   set everything up and run all tests
-# The others: soak, bench, demo, lint, clean. All share one .venv; a second run starts in seconds.
+# The others: soak, oracle, bench, demo, lint, clean. All share one .venv; a second run starts in seconds.
 
 PYTHON ?= python3
 VENV   := .venv

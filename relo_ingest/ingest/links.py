@@ -102,7 +102,7 @@ def _clicked_at(services: Services, scope: Scope, query: dict[str, str], client_
     signed = header(scope, SIGNATURE_HEADER)
     if not signed:
         return received_at
-    secrets = services.registry.snapshot.clients[client_id].stripe_secrets
+    secrets = services.registry.snapshot.clients[client_id].secrets_at(received_at // 1000, livemode=True)
     if signature.verify(scope["query_string"], signed, secrets, received_at // 1000) != signature.OK:
         raise RequestRefused(BAD_SIGNATURE)
     try:

@@ -39,9 +39,9 @@ def moment(text: str) -> dt.datetime:
         return now + duration(text[1:])
     try:
         found = dt.datetime.fromisoformat(text)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC).replace(microsecond=0)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"expected {MOMENT}") from None
-    return (found if found.tzinfo else found.replace(tzinfo=dt.UTC)).astimezone(dt.UTC).replace(microsecond=0)
 
 
 def api_version(text: str) -> str:

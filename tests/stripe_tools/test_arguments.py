@@ -31,7 +31,7 @@ def test_moment_may_be_relative() -> None:
     assert dt.timedelta(hours=24) <= arguments.moment("+24h") - now <= dt.timedelta(hours=25)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "24h", "+", "+0d", "+1y", "2026-13-01"])
+@pytest.mark.parametrize("text", ["", "soon", "24h", "+", "+0d", "+1y", "2026-13-01", "0001-01-01T00:00+02:00"])
 def test_moment_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         arguments.moment(text)
