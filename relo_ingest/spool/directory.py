@@ -7,8 +7,10 @@ takes the lock adopts it with all its segments. So any number of processes share
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from relo_ingest._fast import ulid
 
 LOCK_FILE = "lock"
 OPEN, SEALED = ".open", ".sealed"
+BEING_MADE = ".new-"
 
 
 class OwnedDirectory:
@@ -30,7 +33,7 @@ class OwnedDirectory:
         """A new, locked directory. It takes its final name only once it is locked, so nobody adopts it at birth."""
         root.mkdir(parents=True, exist_ok=True)
         owner = ulid.new()
-        draft = root / f".new-{owner}"
+        draft = root / f"{BEING_MADE}{owner}"
         draft.mkdir()
         fd = os.open(draft / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -58,6 +61,8 @@ class OwnedDirectory:
 def adopt_orphans(root: Path) -> Iterator[OwnedDirectory]:
     """Lock and yield each directory whose owner is dead."""
     for path in sorted(root.iterdir()) if root.is_dir() else ():
+        if path.name.startswith(BEING_MADE):
+            _remove_stillborn(path)
         if path.name.startswith(".") or not path.is_dir():
             continue
         try:
@@ -74,6 +79,14 @@ def adopt_orphans(root: Path) -> Iterator[OwnedDirectory]:
             yield OwnedDirectory(path, fd)
         else:
             os.close(fd)
+
+
+def _remove_stillborn(path: Path) -> None:
+    """What a process left that died while it made its directory, a minute ago or earlier: it never held a segment."""
+    with contextlib.suppress(OSError, ValueError):
+        if time.time() * 1000 - ulid.timestamp_ms(path.name.removeprefix(BEING_MADE)) > 60_000:
+            (path / LOCK_FILE).unlink(missing_ok=True)
+            path.rmdir()
 
 
 def usage(root: Path) -> tuple[int, float]:
