@@ -19,7 +19,6 @@ from msgspec import UNSET
 
 from relo_ingest._fast import digest
 from relo_ingest.events import SCALE, Event
-from relo_ingest.ingest.properties import storable
 from relo_ingest.ingest.stripe import payloads
 from relo_ingest.ingest.stripe.payloads import (
     CheckoutSession,
@@ -107,7 +106,7 @@ def _event(
         "",
         "",
         "",
-        storable(_encode(properties)),
+        _encode(properties),  # of text and numbers that msgspec has read: ClickHouse takes them as they are
     )
 
 

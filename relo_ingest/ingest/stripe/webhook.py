@@ -16,7 +16,7 @@ from relo_ingest.errors import (
     UNKNOWN_CLIENT,
     RequestRefused,
 )
-from relo_ingest.ingest.http import UNREADABLE, Receive, Scope, Send, header, respond_json
+from relo_ingest.ingest.http import JSON_TYPE, NO_STORE, UNREADABLE, Receive, Scope, Send, header, respond
 from relo_ingest.ingest.services import Services
 from relo_ingest.ingest.stripe.payloads import StripeEvent, decode_event, decode_thin
 from relo_ingest.ingest.stripe.rows import to_event
@@ -27,6 +27,10 @@ MAX_BODY = 1 << 20
 SIGNATURE_HEADER = b"stripe-signature"
 SLUG_AT = len("/postback/stripe/")
 THIN = "v2.core.event"
+
+JSON_HEADERS = (JSON_TYPE, NO_STORE)
+STORED = b'{"received":true,"stored":true}'
+NOT_STORED = b'{"received":true,"stored":false}'
 
 
 async def post_for_client(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -64,13 +68,13 @@ async def _post(services: Services, client: Client, scope: Scope, receive: Recei
     except (*UNREADABLE, OverflowError) as error:
         raise RequestRefused(INVALID_PAYLOAD, f"({type(error).__name__})") from None
     if event is None:
-        await respond_json(send, 200, {"received": True, "stored": False})
+        await respond(send, 200, JSON_HEADERS, NOT_STORED)
         return PAYMENT_UNSUPPORTED if envelope is None else PAYMENT_IGNORED
     if event.email_hash:
         event.device_id = await services.identity.device_of(client.client_id, event.email_hash)
     await services.spool.append_durably(event)
     services.counts.events += 1
-    await respond_json(send, 200, {"received": True, "stored": True})
+    await respond(send, 200, JSON_HEADERS, STORED)
     return PAYMENT_STORED
 
 

@@ -245,6 +245,13 @@ def test_unknown_fields_change_nothing(shop: Shop) -> None:
     assert shop.send(event)["revenue"] == 100
 
 
+def test_absurd_values_do_not_cost_the_row(shop: Shop) -> None:
+    odd = {"trial_end": 10**30, "ended_at": -(10**18), "start_date": 10**18, "cancel_at": 2**63}
+    row = shop.send(subscription_event("deleted", **odd, cancellation_details={"reason": "\0\n\u202e\U0001f600"}))
+    assert row["properties"]["cancel_reason"] == "\0\n\u202e\U0001f600"
+    shop.view("subscriptions", subscription=row["order_id"])
+
+
 def test_thin_event_is_answered_and_counted_as_unsupported(shop: Shop) -> None:
     assert shop.counts_one_more("payment_unsupported", thin_event()) == {"received": True, "stored": False}
 
