@@ -14,3 +14,10 @@ FROM attributions AS a
 INNER JOIN conversions AS c ON c.client_id = a.client_id AND c.conversion_key = a.conversion_key
 LEFT ANTI JOIN ledger_entries AS l ON l.client_id = a.client_id AND l.conversion_key = a.conversion_key
 WHERE a.method != 'none' AND NOT c.is_test
+  -- What was paid for under a key that this conversion had before (merged_keys) is paid for.
+  AND (c.client_id, c.conversion_key) NOT IN
+  (
+      SELECT m.client_id, m.conversion_key
+      FROM (SELECT client_id, conversion_key, arrayJoin(merged_keys) AS former_key FROM conversions) AS m
+      INNER JOIN ledger_entries AS e ON e.client_id = m.client_id AND e.conversion_key = m.former_key
+  )

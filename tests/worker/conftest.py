@@ -87,7 +87,7 @@ class Story:
         always = {"client_id": self.client_id, "event_time": NOW, "received_at": NOW}
         rows = [{"event_id": f"e{next(self._event_ids)}", **always, **e} for e in events]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        empty = {"revenue": 0, "is_test": False}
+        empty = {"revenue": 0, "is_test": False, "refs": []}
         self.client.insert(
             "events",
             [[row.get(name, empty.get(name, "")) for name in names] for row in rows],
