@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	@exec $(BIN)/relo demo
 
 test: $(VENV)/installed-test system-test-packages
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 # The fault tests with long loads and many rounds: about a quarter of an hour.
 soak: $(VENV)/installed-test system-test-packages

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import clickhouse_connect
-from clickhouse_connect import common
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from relo_ingest.errors import ReloError
@@ -24,9 +23,6 @@ _CREDENTIALS_REFUSED = re.compile(r"\b(AUTHENTICATION_FAILED|REQUIRED_PASSWORD)\
 
 # The library sets this level when it is imported. What fails is told once, by us.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
-
-# One client may serve several threads and tasks at once, which a server-side session would forbid.
-common.set_setting("autogenerate_session_id", False)
 
 TEXT_STAYS_TEXT: dict[str, Any] = {
     # Into a JSON column: "2025-06-01T12:00:00.5Z" would become a DateTime and come back as other text, cut to seconds.
@@ -55,6 +51,8 @@ def _options(settings: Settings) -> dict[str, Any]:
         # On loopback compression only costs; across a network it is worth its CPU.
         "compress": False if settings.embedded else "lz4",
         "query_retries": 0,  # whoever calls decides what to try again
+        # A client may serve several threads and tasks at once, which a session would forbid.
+        "autogenerate_session_id": False,
     }
 
 

@@ -37,7 +37,11 @@ def test_token_does_not_hold_the_secret() -> None:
     assert last_four("whsec_abcdef") == "…cdef"
 
 
-@pytest.mark.parametrize("keys", ["", ",", "short", "é" * 44, f"{OLD},short", OLD[:-2]])
+@pytest.mark.parametrize(
+    "keys",
+    ["", ",", "short", "é" * 44, f"{OLD},short", OLD[:-2]],
+    ids=["empty", "a comma", "short", "not ASCII", "one of two", "cut"],
+)
 def test_what_is_no_fernet_key_is_refused_without_being_shown(keys: str) -> None:
     with pytest.raises(ConfigError, match="RELO_SECRET_KEY: expected Fernet keys") as caught:
         Keyring(keys)
