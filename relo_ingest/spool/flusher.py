@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import time
@@ -113,7 +114,16 @@ class Flusher:
         try:
             await self._flush(path)
         except Exception as error:
-            return self._failed(path, error)
+            pause = self._failed(path, error)
+        else:
+            pause = self._succeeded(path)
+        if pause:
+            # An error and the frames it came through refer to each other, and to the segment's bytes: megabytes, which
+            # the collector, that counts objects, would leave for minutes.
+            gc.collect()
+        return pause
+
+    def _succeeded(self, path: Path) -> float:
         if self.failing_since is not None:
             log.info("inserts of %s work again", self._lane)
         self.failing_since = None

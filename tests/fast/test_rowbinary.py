@@ -333,7 +333,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(c.name, value) for c in COLUMNS for value in WRONG[c.kind]], ids=lambda v: v if isinstance(v, str) else type(v).__name__
+    ("name", "value"),
+    [(c.name, value) for c in COLUMNS for value in WRONG[c.kind]],
+    ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
 def test_a_wrong_type_names_its_column_and_commits_nothing(segment, name, value):
     wrong = event(**{name: value})

@@ -1,6 +1,5 @@
 """Who is a person and who is a bot, by what real ones send."""
 
-
 from __future__ import annotations
 
 import re

@@ -171,7 +171,12 @@ def test_payment_that_turns_out_to_be_an_invoices_is_not_paid_for_again(story: S
     story.rule("ten", 1000)
     sell(story, story.a_payment("pi_1", -2, refs=["cs_1", "pi_1"], order_id="cs_1"))
     assert earned(story) == {"pi_1": ("ten", Decimal(2))}
-    linked = {"event_type": "custom", "event_name": "invoice_payment_linked", "conversion_key": "in_1", "refs": ["in_1", "pi_1"]}
+    linked = {
+        "event_type": "custom",
+        "event_name": "invoice_payment_linked",
+        "conversion_key": "in_1",
+        "refs": ["in_1", "pi_1"],
+    }
     story.insert(linked)
     conversions = "SELECT conversion_key, merged_keys FROM conversions WHERE client_id = {client:UInt32}"
     assert story.client.query(conversions, parameters={"client": story.client_id}).result_rows == [("in_1", ["pi_1"])]
