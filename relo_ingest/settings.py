@@ -58,7 +58,7 @@ class Spool(_Section, frozen=True):
     max_age_ms: Annotated[int, Meta(ge=10, le=60_000)] = 1_000
     """Age at which a segment is sealed: the delay before an event can be queried."""
     cap_bytes: Annotated[int, Meta(ge=16 << 20)] = 4 << 30
-    """Disk that unflushed segments may take; beyond it 503, for beacons from 7/8 of it on. 4 GiB: 10 million beacons."""
+    """Disk that unflushed segments may take; beyond it 503, for beacons from 7/8 of it on. 4 GiB is 10 million."""
     disk_floor_bytes: Annotated[int, Meta(ge=0)] = 512 << 20
     """Space that stays free on the disk, for the engine, its merges and the logs; below it 503."""
 
