@@ -20,9 +20,9 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-test system-test-packages
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-# The fault tests with long loads and many rounds: about a quarter of an hour.
+# The fault tests with long loads and many rounds: about ten minutes on two cores.
 soak: $(VENV)/installed-test system-test-packages
-	@RELO_SOAK=1 $(BIN)/python -m pytest tests/faults --timeout=1800 --durations=0 $(PYTEST_ARGS)
+	@RELO_SOAK=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 --dist load --timeout=1800 --durations=12 $(PYTEST_ARGS)
 
 # Payments against a model of what was really paid: many more histories than the suite tries, others each time.
 oracle: $(VENV)/installed-test

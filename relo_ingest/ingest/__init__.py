@@ -1,12 +1,15 @@
 """The ingest: a plain ASGI application, one file per sender.
 
-``app``      routes, start and stop; every request ends in one outcome
-``http``     bodies with a limit and a deadline, headers, answers
-``pixel``    ``/r.js`` and ``/e``: beacons
-``beacon``   a beacon's fields, and the event it becomes
-``links``    ``/r``: partner links
-``stripe``   ``/postback/stripe``: webhooks
-``health``   ``/health/*`` and ``/metrics``
-``pages``    the demo shop
-``quota``    events a second per client
+``server``      granian's processes; ``app`` routes, start and stop: every request ends in one outcome
+``pixel``       ``/r.js`` and ``/e``: beacons; ``beacon`` a beacon's fields, and the event it becomes
+``links``       ``/r``: partner links
+``stripe/``     ``/postback/stripe``: webhooks
+``health``      ``/health/*`` and ``/metrics``; ``pages`` the demo shop
+
+What they share, made once per process (``services``):
+
+``http``        headers, parameters, answers
+``inflight``    how many requests at once, and how long a body may take; ``quota`` events a second per client
+``visitor``     network and user agent of the sender; ``bots`` whether it is a person
+``privacy``     secrets and addresses in URLs; ``properties`` what has no column, made safe to store
 """

@@ -59,12 +59,12 @@ class SchemaTooOld(ReloError):
     """The tables are older than the steps."""
 
 
-def run_round(client: Client) -> None:
-    """Every step once. Raises SchemaTooOld, or clickhouse-connect's errors."""
+def run_round(client: Client, session_id: str = "") -> None:
+    """Every step once, in the given session or one of its own. Raises SchemaTooOld, or clickhouse-connect's errors."""
     version = client.command(SELECT_SCHEMA_VERSION)
     if int(str(version)) < SCHEMA_VERSION:
         raise SchemaTooOld(f"the schema is at version {version}, the worker needs {SCHEMA_VERSION}: run `relo migrate`")
-    session_id = ulid.new()
+    session_id = session_id or ulid.new()
     for step in STEPS:
         step.run(client, session_id)
 
@@ -80,6 +80,7 @@ def run(settings: Settings, stop: Stop) -> None:
     mine = lease(settings)
     client: Client | None = None
     pause = settings.worker.interval_s
+    session_id = ulid.new()  # one for all rounds: a server keeps each for a minute
     seen, next_round = "", 0.0
     while not stop.is_set():
         try:
@@ -87,12 +88,13 @@ def run(settings: Settings, stop: Stop) -> None:
                 client = client or connect(settings)
                 state, started = str(client.command(SELECT_STATE)), time.monotonic()
                 if state != seen or started >= next_round:
-                    run_round(client)
+                    run_round(client, session_id)
                     log.debug("round took %.0f ms", (time.monotonic() - started) * 1000)
                     seen, next_round = state, started + LONGEST_REST_S
             pause = settings.worker.interval_s
         except Exception as error:
             pause = min(max(pause, 0.5) * 2, LONGEST_PAUSE_S)
+            session_id = ulid.new()  # what failed here may still run there, and hold the old one
             log.warning("round failed, next in %.1f s: %s", pause, first_line(error))
         stop.wait(pause)
     if client is not None:
