@@ -1,15 +1,15 @@
 # make run    set everything up and start the whole product on this machine
 # make test   set everything up and run all tests
-# The others: soak, oracle, bench, demo, lint, clean. All share one .venv; a second run starts in seconds.
+# The others: soak, oracle, bench, load, demo, lint, clean. All share one .venv; a second run starts in seconds.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCES := $(wildcard relo_ingest/_fast/*.pyx relo_ingest/_fast/*.pxd relo_ingest/_fast/*.h)
+SOURCES := $(wildcard relo_ingest/_fast/*.pyx relo_ingest/_fast/*.pxd relo_ingest/_fast/*.h relo_ingest/pixel/r.js)
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := run
-.PHONY: run test soak oracle bench bench-full bench-micro demo lint sanitize fuzz clean system-test-packages system-bench-packages
+.PHONY: run test soak oracle bench bench-full bench-micro load profile demo lint sanitize fuzz clean system-test-packages system-bench-packages
 
 run: $(VENV)/installed
 	@exec $(BIN)/relo up
@@ -17,19 +17,22 @@ run: $(VENV)/installed
 demo: $(VENV)/installed
 	@exec $(BIN)/relo demo
 
+# Three at a time on two cores: many tests wait, for a flush or for a process to be replaced.
 test: $(VENV)/installed-test system-test-packages
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # The fault tests with long loads and many rounds: about ten minutes on two cores.
 soak: $(VENV)/installed-test system-test-packages
 	@RELO_SOAK=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 --dist load --timeout=1800 --durations=12 $(PYTEST_ARGS)
 
-# Payments against a model of what was really paid: many more histories than the suite tries, others each time.
+# Payments against a model of what was really paid, and the worker against one of who earns what: many more histories
+# and worlds than the suite tries, others each time.
 oracle: $(VENV)/installed-test
-	@RELO_ORACLE_HISTORIES=$${RELO_ORACLE_HISTORIES:-20000} RELO_ORACLE_SEED=$${RELO_ORACLE_SEED:-$$(date +%s)} \
-	  $(BIN)/python -m pytest tests/ingest/stripe/test_conversion_oracle.py $(PYTEST_ARGS)
+	@RELO_ORACLE_HISTORIES=$${RELO_ORACLE_HISTORIES:-20000} RELO_ORACLE_WORLDS=$${RELO_ORACLE_WORLDS:-6000} \
+	  RELO_ORACLE_SEED=$${RELO_ORACLE_SEED:-$$(date +%s)} \
+	  $(BIN)/python -m pytest tests/ingest/stripe/test_conversion_oracle.py tests/worker/test_oracle.py $(PYTEST_ARGS)
 
-# bench writes bench/RESULTS.md in about five minutes; bench-full takes its time; bench-micro is pytest-benchmark.
+# bench writes bench/RESULTS.md in about six minutes; bench-full takes its time; bench-micro is pytest-benchmark.
 bench: $(VENV)/installed-bench system-bench-packages
 	@$(BIN)/python -m bench
 
@@ -37,7 +40,16 @@ bench-full: $(VENV)/installed-bench system-bench-packages
 	@$(BIN)/python -m bench --full
 
 bench-micro: $(VENV)/installed-bench
-	@$(BIN)/python -m pytest bench/bench_*.py --benchmark-only -p no:cacheprovider
+	@$(BIN)/python -m pytest bench/bench_*.py --benchmark-only -p no:cacheprovider \
+	  --benchmark-min-time=0.001 --benchmark-columns=min,median,iqr,rounds,iterations $(PYTEST_ARGS)
+
+# A minute of believable traffic against the running product (or one of its own), and then the books.
+load: $(VENV)/installed-bench
+	@$(BIN)/python -m bench.traffic $(LOAD_ARGS)
+
+# build/profile.svg: a flame graph of the ingest under load.
+profile: $(VENV)/installed-bench system-bench-packages
+	@$(BIN)/python -m bench.profile
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -103,7 +115,9 @@ $(VENV)/installed-bench: $(VENV)/installed-test
 # Real servers for the tests: installed through apt as root, named otherwise.
 system-test-packages:
 	@missing=""; command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
+	command -v valgrind >/dev/null || missing="$$missing valgrind"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing …"; \
@@ -113,13 +127,17 @@ system-test-packages:
 	  fi; \
 	fi
 
-# The load generator.
+# The load generator, the contenders that are no Python, and Redis.
 system-bench-packages:
-	@command -v wrk >/dev/null || { \
+	@missing=""; PATH="$$PATH:/usr/sbin"; \
+	for need in wrk:wrk nginx:nginx-light node:nodejs redis-server:redis-server; do \
+	  command -v $${need%%:*} >/dev/null || missing="$$missing $${need##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing wrk …"; \
-	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk; } >/dev/null; \
+	    echo "installing$$missing …"; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; } >/dev/null; \
 	  else \
-	    echo "the benchmarks need wrk: run  sudo apt-get install wrk"; exit 1; \
+	    echo "the benchmarks need these programs: run  sudo apt-get install$$missing"; exit 1; \
 	  fi; \
-	}
+	fi

@@ -1,4 +1,4 @@
-"""Build of the compiled units in ``relo_ingest/_fast``.
+"""Build of the compiled units in ``relo_ingest/_fast``, and of the pixel's script.
 
 An extension that cannot be built stops the installation: there is no slow path to fall back to.
 
@@ -9,7 +9,11 @@ Switches (environment, read at build time only):
 """
 
 import os
+import re
+from pathlib import Path
 
+import brotli
+import minify
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -28,7 +32,21 @@ if sanitize:
     compile_args += flags
     link_args += flags
 
-UNITS = ("ulid", "signature", "digest", "headers", "jsontext", "rowbinary", "segment")
+
+def build_pixel() -> None:
+    """relo_ingest/pixel/r.js → r.min.js with the package's version in it, and r.min.js.br. No Node is needed."""
+    package = Path(__file__).parent / "relo_ingest"
+    version = re.search('__version__ = "(.+)"', (package / "__init__.py").read_text())[1]
+    minify.config({"js-version": 2017})
+    source = (package / "pixel/r.js").read_text().replace("'0.0.0'", f"'{version}'")
+    script = minify.string("text/javascript", source).encode()
+    (package / "pixel/r.min.js").write_bytes(script)
+    (package / "pixel/r.min.js.br").write_bytes(brotli.compress(script))
+
+
+build_pixel()
+
+UNITS = ("ulid", "signature", "digest", "headers", "query", "jsontext", "rowbinary", "segment")
 
 setup(
     ext_modules=cythonize(

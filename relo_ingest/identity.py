@@ -2,7 +2,10 @@
 
 A cache and nothing more: the truth is the table ``identities``. Redis away, slow or empty changes latency only.
 Layout in Redis: hash ``id:email:{email_hash}``, field ``{client_id}``, value the device id; it expires
-after TTL_S without being seen.
+after ``redis.identity_ttl_days`` without being seen.
+
+Bounds: an address has one device per client, the last, so who sends an address with many devices overwrites one field;
+the fields of an address are the active clients that saw it. A device id is kept only if it is short.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ log = logging.getLogger(__name__)
 
 LRU_ENTRIES = 50_000
 """About 10 MB."""
-TTL_S = 60 * 86400
-"""As long as a click may count."""
+LONGEST_DEVICE_ID = 64
+"""What the column keeps: a longer one would not be found there."""
 PENDING_WRITES = 10_000
 """Writes that wait for Redis; beyond it the oldest are dropped."""
 WRITES_AT_ONCE = 500
@@ -34,6 +37,7 @@ class Identity:
     def __init__(self, settings: Settings) -> None:
         self._lru: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._pending: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._ttl_s = settings.redis.identity_ttl_days * 86_400
         self._timeout_s = settings.redis.timeout_ms / 1000
         self._redis = (
             redis.asyncio.from_url(
@@ -59,6 +63,8 @@ class Identity:
 
     def remember(self, client_id: int, email_hash: str, device_id: str) -> None:
         """Note a pair that was just stored; it reaches Redis a moment later."""
+        if len(device_id) > LONGEST_DEVICE_ID:
+            return
         key = (client_id, email_hash)
         self._keep(key, device_id)
         if self._redis is not None:
@@ -104,7 +110,7 @@ class Identity:
             pipeline = self._redis.pipeline(transaction=False)
             for (client_id, email_hash), device_id in batch:
                 pipeline.hset(f"id:email:{email_hash}", str(client_id), device_id)
-                pipeline.expire(f"id:email:{email_hash}", TTL_S)
+                pipeline.expire(f"id:email:{email_hash}", self._ttl_s)
             try:
                 answers = await pipeline.execute(raise_on_error=False)
             except (RedisError, TimeoutError, OSError) as error:

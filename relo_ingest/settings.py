@@ -48,6 +48,11 @@ class Ingest(_Section, frozen=True):
     """Requests under way in one process; beyond it 503 at once, since a queue only makes everybody wait."""
     cookie_domain: str = ""
     """Domain of the click cookie. Empty: the host that answered, right unless links and sites share a domain."""
+    country_header: Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{0,63}\Z")] = ""
+    """Header in which your proxy says the visitor's country, such as ``cf-ipcountry``. Empty, because a header that
+    nobody sets or checks is the visitor's own claim."""
+    fallback_page: str = ""
+    """Where links lead that are unknown or whose partner is paused, unless the offer says. Empty: a page with 404."""
 
 
 class Spool(_Section, frozen=True):
@@ -85,6 +90,8 @@ class Redis(_Section, frozen=True):
     """``redis://host:port/0``. Empty: each process keeps its own identity cache; results are the same."""
     timeout_ms: Annotated[int, Meta(ge=1, le=1000)] = 5
     """Longest wait for an identity while a webhook is answered; the worker resolves what was missed."""
+    identity_ttl_days: Annotated[int, Meta(ge=1, le=3650)] = 60
+    """A pair of address and device is forgotten when it was not seen for so long: as long as a click counts."""
 
 
 class Worker(_Section, frozen=True):
@@ -234,6 +241,9 @@ def _validated(settings: Settings) -> Settings:
             _ = parts.port
         except ValueError:
             raise ConfigError(f"{name}: the port is not a number up to 65535") from None
+    fallback_page = settings.ingest.fallback_page
+    if not re.fullmatch(r"(https?://[^/\s]+([/?#]\S*)?)?", fallback_page) or not fallback_page.isascii():
+        raise ConfigError("ingest.fallback_page: expected http(s)://host/…, in ASCII")
     if settings.spool.cap_bytes < 2 * settings.spool.segment_bytes:
         raise ConfigError("spool.cap_bytes: expected at least twice spool.segment_bytes")
     return settings

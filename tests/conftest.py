@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 ROOT = Path(__file__).parents[1]
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
+
+
+WAITING = ("faults", "worker", "e2e", "browser", "explain")
+"""Rooms whose tests take long: they go first, so that in the end no process waits for another's last file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        return WAITING.index(room) if room in WAITING else len(WAITING)
+
+    items.sort(key=place)
 
 
 def _unused_port() -> int:
@@ -51,7 +63,7 @@ def _wait_until(up: Callable[[], bool], process: subprocess.Popen[bytes], log: P
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(60)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -25,7 +25,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("clickhouse", "clickhouse.embedded"),
     ("registry", "identity", "spool"),
     ("ingest", "worker"),
-    ("supervisor", "demo", "query", "doctor", "stripe_tools"),
+    ("explain",),
+    ("supervisor", "demo", "query", "doctor", "stripe_tools", "review", "rates"),
     ("cli",),
     ("__main__",),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from decimal import ROUND_HALF_EVEN, Context, Decimal, Inexact
 
 import pytest
@@ -101,10 +100,8 @@ def test_amount_that_is_no_number_is_refused(text: str) -> None:
         scaled_from_decimal(Decimal(text))
 
 
-@pytest.mark.parametrize("text", ["1e999999", "-1e999999", "9" * 4000, "1e16"])
-def test_short_text_for_a_huge_amount_is_refused_at_once(text: str) -> None:
+@pytest.mark.parametrize("text", ["1e999999999999999999", "-1e999999999999999999", "9" * 4000, "1e16"])
+def test_short_text_for_a_huge_amount_is_refused_without_writing_it_out(text: str) -> None:
     value = Decimal(text)
-    started = time.perf_counter()
     with pytest.raises(ValueError, match="too large"):
         scaled_from_decimal(value)
-    assert time.perf_counter() - started < 0.05

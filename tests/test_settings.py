@@ -85,7 +85,12 @@ def test_every_setting_can_be_given_by_environment(write: Write) -> None:
     names = settings.environment_names()
     given = {"STRIPE_WEBHOOK_SECRET": "whsec_x", "RELO_LOG_LEVEL": "error", "RELO_CLICKHOUSE_URL": "https://h:1/d"}
     given["RELO_REDIS_URL"] = "unix:///run/redis.sock"
-    given |= {"RELO_INGEST_HOST": "::1", "RELO_INGEST_COOKIE_DOMAIN": "x.test", "RELO_DATA_DIR": "/d"}
+    given |= {
+        "RELO_INGEST_HOST": "::1",
+        "RELO_INGEST_COOKIE_DOMAIN": "x.test",
+        "RELO_INGEST_FALLBACK_PAGE": "https://x.test/",
+        "RELO_DATA_DIR": "/d",
+    }
     given |= {"RELO_SECRET_KEY": "k", "RELO_SPOOL_SEGMENT_BYTES": "1048577", "RELO_SPOOL_CAP_BYTES": "16777217"}
     given |= {name: "101" for name in names if name not in given}
     given |= {"RELO_INGEST_WORKERS": "2", "RELO_INGEST_FORWARDED_HOPS": "2", "RELO_PRIVACY_REDACT_PARAMETERS": "a,b"}

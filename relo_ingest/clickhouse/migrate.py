@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from relo_ingest.clickhouse.script import statements
 from relo_ingest.errors import ReloError
 
 if TYPE_CHECKING:
@@ -53,11 +54,7 @@ class Migration(msgspec.Struct, frozen=True):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     def statements(self) -> Iterator[str]:
-        """The statements, without comments; a statement ends with ``;`` at the end of a line."""
-        bare = re.sub(r"^\s*--.*$", "", self.sql, flags=re.MULTILINE)
-        for statement in re.split(r";[ \t]*(?:\n|\Z)", bare):
-            if statement.strip():
-                yield statement.strip()
+        return statements(self.sql)
 
 
 def shipped() -> tuple[Migration, ...]:

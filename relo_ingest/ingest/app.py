@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from relo_ingest import telemetry
 from relo_ingest.errors import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, TOO_BUSY, Problem, ReloError, RequestRefused
 from relo_ingest.identity import Identity
-from relo_ingest.ingest import health, links, pages, pixel, stripe
+from relo_ingest.ingest import health, landing, links, pages, pixel, script, stripe
+from relo_ingest.ingest.click_cookies import ClickCookies
 from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header, respond, respond_problem
 from relo_ingest.ingest.inflight import InFlight
 from relo_ingest.ingest.privacy import Redactor
@@ -21,6 +22,7 @@ from relo_ingest.ingest.visitor import Visitors
 from relo_ingest.outcomes import PREFLIGHT_ANSWERED, REFUSED, Outcome
 from relo_ingest.registry.refresh import Registry
 from relo_ingest.registry.secrets import keyring
+from relo_ingest.registry.short_links import PATH as SHORT_PREFIX
 from relo_ingest.settings import Settings
 from relo_ingest.spool.spool import Spool
 from relo_ingest.telemetry import RequestCounts
@@ -39,16 +41,22 @@ TICK_S = 0.25
 
 ROUTES: dict[str, dict[str, Handler]] = {
     "/e": {"POST": pixel.post_beacon, "GET": pixel.get_beacon},
-    "/r.js": {"GET": pixel.get_script, "HEAD": pixel.get_script},
-    "/r": {"GET": links.get_link},
+    "/click": {"POST": landing.post_click},
+    "/r.js": {"GET": script.get_script, "HEAD": script.get_script},
+    "/r": {"GET": links.get_link, "HEAD": links.head_link},
     "/postback/stripe": {"POST": stripe.post_for_environment},
     "/health/live": {"GET": health.get_live},
     "/health/ready": {"GET": health.get_ready},
     "/metrics": {"GET": health.get_metrics},
+    "/pixel/test": {"GET": pages.get_pixel_test},
     "/demo": {"GET": pages.get_demo},
 }
-STRIPE_PREFIX = "/postback/stripe/"
-CROSS_ORIGIN = ("/e", "/r.js")
+PREFIXES: dict[str, dict[str, Handler]] = {
+    "/postback/stripe/": {"POST": stripe.post_for_client},
+    SHORT_PREFIX: {"GET": links.get_short_link, "HEAD": links.head_short_link},
+}
+"""Of paths that end with a name."""
+CROSS_ORIGIN = ("/e", "/click", "/r.js")
 
 
 class App:
@@ -108,6 +116,8 @@ class App:
             quota=Quota(settings.quotas),
             redactor=Redactor(settings.privacy.redact_parameters),
             visitors=Visitors(settings.ingest.forwarded_hops),
+            pick_for_links=links.headers_of_links(settings.ingest),
+            click_cookies=ClickCookies(settings.ingest.cookie_domain),
             in_flight=InFlight(settings.ingest.body_timeout_s),
             counts=RequestCounts(),
         )
@@ -153,17 +163,20 @@ class App:
 
 def _handler(scope: Scope) -> Handler:
     path, method = scope["path"], scope["method"]
-    methods = ROUTES.get(path)
-    if methods is None:
-        if not path.startswith(STRIPE_PREFIX):
-            raise RequestRefused(NOT_FOUND)
-        methods = {"POST": stripe.post_for_client}
+    methods = ROUTES.get(path) or _methods_by_prefix(path)
     handler = methods.get(method)
     if handler is not None:
         return handler
     if method == "OPTIONS" and path in CROSS_ORIGIN:
         return _preflight
     raise RequestRefused(METHOD_NOT_ALLOWED, f"It takes {', '.join(sorted(methods))}.")
+
+
+def _methods_by_prefix(path: str) -> dict[str, Handler]:
+    for prefix, methods in PREFIXES.items():
+        if path.startswith(prefix):
+            return methods
+    raise RequestRefused(NOT_FOUND)
 
 
 async def _preflight(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -182,7 +195,7 @@ def _error_headers(scope: Scope, problem: Problem) -> Headers:
     if scope["path"] in CROSS_ORIGIN:
         headers.append(CORS)
     if problem is METHOD_NOT_ALLOWED:
-        allowed = ROUTES.get(scope["path"], {"POST": None})
+        allowed = ROUTES.get(scope["path"]) or _methods_by_prefix(scope["path"])
         headers.append((b"allow", ", ".join(sorted(allowed)).encode()))
     return headers
 

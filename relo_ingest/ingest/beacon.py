@@ -123,6 +123,8 @@ class Sender(msgspec.Struct, gc=False):
     ip: str
     user_agent: str
     bot_reason: str
+    is_private: bool
+    """It sent Global Privacy Control or Do Not Track."""
 
 
 def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor) -> Event:
@@ -139,9 +141,11 @@ def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor)
         event_time = _doubtful_time(event_id, received_at)
         if ts is not None:
             extras = {**extras, "_relo_ts": msgspec.Raw(_encode(ts))}
+    if not event_id:
+        event_id = ulid.new()
     # By position, in the order of events.COLUMNS: naming 31 fields would take longer than all the rest of it.
     return Event(
-        event_id or ulid.new(),
+        event_id,
         beacon.client_id,
         event_time,
         received_at,
@@ -155,7 +159,7 @@ def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor)
         "",  # partner_ref
         "",  # offer
         str(beacon.order_id) if beacon.order_id else "",
-        "",  # conversion_key: what a page says is no payment
+        _lead_key(beacon, event_id) if name == "lead" else "",  # else no conversion: what a page says is no payment
         (),  # refs
         _revenue(beacon.value) if beacon.value is not None else 0,
         _currency(beacon.currency) if beacon.currency else "",
@@ -173,6 +177,14 @@ def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor)
         beacon.screen,
         _properties(beacon, extras) if beacon.props or extras or beacon.user_id or beacon.products else b"{}",
     )
+
+
+def _lead_key(beacon: Beacon, event_id: str) -> str:
+    """What makes two leads the same one: the best name that the page has for it, or for who it is of."""
+    who = str(beacon.user_id)
+    if "@" in who:
+        who = digest.email_hash(who)
+    return f"lead:{beacon.order_id or beacon.email_hash.lower() or who or beacon.did or event_id}"
 
 
 def _doubtful_time(event_id: str, received_at: int) -> int:

@@ -33,11 +33,6 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
-def text_header(scope: Scope, name: bytes) -> str:
-    """A header as text; bytes that are not UTF-8 are replaced."""
-    return header(scope, name).decode("utf-8", "replace")
-
-
 async def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
     found = [*headers]
     if status != 204:
@@ -68,20 +63,3 @@ def query_pairs(scope: Scope) -> list[tuple[str, str]]:
         return parse_qsl(scope["query_string"].decode("ascii", "replace"), keep_blank_values=True, max_num_fields=100)
     except ValueError:
         raise RequestRefused(INVALID_EVENT, "Send at most 100 parameters.") from None
-
-
-def cookies(scope: Scope) -> dict[str, str]:
-    """The request's cookies; the first of a name wins, as browsers send the most specific first."""
-    found: dict[str, str] = {}
-    for part in text_header(scope, b"cookie").split(";"):
-        name, equals, value = part.strip().partition("=")
-        if equals:
-            found.setdefault(name, value)
-    return found
-
-
-def is_https(scope: Scope, forwarded_hops: int) -> bool:
-    """Whether the visitor's side is TLS: as the proxy in front says, when there is one of ours."""
-    if forwarded_hops:
-        return header(scope, b"x-forwarded-proto").lower() == b"https"
-    return bool(scope.get("scheme") == "https")

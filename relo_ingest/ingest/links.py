@@ -1,107 +1,236 @@
-"""``/r``: a partner's link. The click is recorded, the visitor goes on to the offer's landing page."""
+"""``/r`` and ``/c/{code}``: a partner's link. The click is recorded, the visitor goes on to the offer's page."""
 
 from __future__ import annotations
 
 import time
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
+from relo_ingest._fast import query as query_string
 from relo_ingest._fast import signature, ulid
-from relo_ingest.errors import BAD_SIGNATURE, INVALID_EVENT, NOT_READY, UNKNOWN_REF, RequestRefused
+from relo_ingest._fast.headers import Picker
+from relo_ingest.errors import BAD_SIGNATURE, INVALID_EVENT, RequestRefused
 from relo_ingest.events import Event
-from relo_ingest.ingest import bots
-from relo_ingest.ingest.http import (
-    NO_STORE,
-    Receive,
-    Scope,
-    Send,
-    cookies,
-    header,
-    is_https,
-    query_pairs,
-    respond,
-    text_header,
-)
+from relo_ingest.ingest import bots, fallback
+from relo_ingest.ingest.click_cookies import cookie, is_repeat
+from relo_ingest.ingest.http import NO_STORE, Headers, Receive, Scope, Send
 from relo_ingest.ingest.properties import storable
 from relo_ingest.ingest.services import Services
-from relo_ingest.outcomes import CLICK_STORED, Outcome
+from relo_ingest.outcomes import CLICK_STORED, LINK_SHOWN, Outcome
+from relo_ingest.registry.landing import Landing, split_at_click_id
+from relo_ingest.registry.short_links import PATH as SHORT_PREFIX
+from relo_ingest.registry.snapshot import Link
+from relo_ingest.settings import Ingest
 
-CLICK_COOKIE = "_relo_cid"
-DEVICE_COOKIE = "_relo_did"
-COOKIE_MAX_AGE_S = 60 * 86400
-SIGNATURE_HEADER = b"relo-signature"
+MOST_PARAMETERS = 100
+LONGEST_REFUSED = 500
+"""Characters that are kept of a ``to`` that leads nowhere."""
+DEVICE_COOKIE = b"_relo_did="
+
+SUB_IDS = tuple(f"s{n}" for n in range(1, 11))
+AD_CLICK_IDS = ("fbclid", "gclid", "gbraid", "wbraid", "ttclid", "msclkid")
+"""What ad networks add to a link: Meta; Google, and its two for iOS; TikTok; Microsoft."""
+OWN_NAMES = frozenset((*SUB_IDS, *AD_CLICK_IDS))
+"""Parameters that are no secret by their name."""
+OURS = "_relo_"
+
+EMPTY = (b"content-length", b"0")
+EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
+
+Parameters = dict[str, str]
+Pick = Callable[[Iterable[tuple[bytes, bytes]]], list[bytes]]
+
+_encode = msgspec.json.encode
+
+
+def headers_of_links(settings: Ingest) -> Pick:
+    """Picks what a click needs of a request's headers, those of ``bots`` last."""
+    country = settings.country_header.lower().encode() or b"no such header"
+    own = (b"user-agent", b"referer", b"cookie", b"x-forwarded-for", b"x-forwarded-proto", b"relo-signature", country)
+    return Picker(*own, *bots.PURPOSE_HEADERS).pick
 
 
 async def get_link(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
-    """302 to the landing page with ``click_id`` appended, and the click cookie. 404 for an unknown ref or offer."""
-    snapshot = services.registry.snapshot
-    if not snapshot.version:
-        raise RequestRefused(NOT_READY)
-    query: dict[str, str] = {}
-    for name, value in query_pairs(scope):
-        query.setdefault(name, value)
-    link = snapshot.links.get(query.pop("ref", ""))
+    """302 to the landing page, or where ``to`` may lead, with ``click_id`` appended, and the click cookie."""
+    query = _parameters(scope)
+    link = services.registry.snapshot.links.get(query.get("ref", ""))
     if link is None:
-        raise RequestRefused(UNKNOWN_REF)
-    offer = query.pop("offer", None) or next(iter(link.landing_pages))
-    landing_page = link.landing_pages.get(offer)
-    if landing_page is None:
-        raise RequestRefused(UNKNOWN_REF, "This partner does not share that offer.")
-    received_at = time.time_ns() // 1_000_000
-    clicked_at = _clicked_at(services, scope, query, link.client_id, received_at)
-    click_id = ulid.new_at(clicked_at) if clicked_at != received_at else ulid.new()
-    device_id = cookies(scope).get(DEVICE_COOKIE, "")
-    hops = services.settings.ingest.forwarded_hops
-    user_agent, bot_reason = services.visitors.agent(header(scope, b"user-agent"))
-    if not bot_reason:
-        bot_reason = bots.by_purpose(header(scope, name) for name in bots.PURPOSE_HEADERS)
-    services.spool.append(
-        Event(
-            event_id=click_id,
-            client_id=link.client_id,
-            event_time=clicked_at,
-            received_at=received_at,
-            event_type="click",
-            event_name="click",
-            channel="link",
-            media_source="link",
-            device_id=device_id if ulid.is_valid(device_id) else "",
-            click_id=click_id,
-            partner_ref=link.ref,
-            offer=offer,
-            url=landing_page,
-            referrer=services.redactor.redact(text_header(scope, b"referer")),
-            user_agent=user_agent,
-            ip=services.visitors.network(scope, header(scope, b"x-forwarded-for")),
-            is_bot=bot_reason != "",
-            bot_reason=bot_reason,
-            properties=storable(msgspec.json.encode(services.redactor.redact_pairs(query))),
-        )
-    )
-    services.counts.events += 1
-    await respond(
-        send,
-        302,
-        [
-            (b"location", _with_click_id(landing_page, click_id).encode()),
-            (b"set-cookie", _cookie(click_id, services.settings.ingest.cookie_domain, is_https(scope, hops))),
-            NO_STORE,
-        ],
-    )
+        return await fallback.answer(services, scope, send, query)
+    headers = _click(services, scope, link, query, "")
+    await send({"type": "http.response.start", "status": 302, "headers": headers})
+    await send(EMPTY_BODY)
     return CLICK_STORED
 
 
-def _clicked_at(services: Services, scope: Scope, query: dict[str, str], client_id: int, received_at: int) -> int:
+async def get_short_link(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
+    """The same for a link of ``relo link``; parameters of the request come before those of the link."""
+    query, code = _short(services, scope)
+    link = services.registry.snapshot.links.get(query.get("ref", ""))
+    if link is None:
+        return await fallback.answer(services, scope, send, query)
+    headers = _click(services, scope, link, query, code)
+    await send({"type": "http.response.start", "status": 302, "headers": headers})
+    await send(EMPTY_BODY)
+    return CLICK_STORED
+
+
+async def head_link(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
+    """Where the link leads. Nobody clicked: nothing is recorded, there is no click id and no cookie."""
+    return await _show(services, scope, send, _parameters(scope))
+
+
+async def head_short_link(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
+    return await _show(services, scope, send, _short(services, scope)[0])
+
+
+async def _show(services: Services, scope: Scope, send: Send, query: Parameters) -> Outcome:
+    link = services.registry.snapshot.links.get(query.get("ref", ""))
+    if link is None:
+        return await fallback.answer(services, scope, send, query)
+    landing = link.landings.get(query.get("offer", ""), link.default)
+    address = landing.target(query.get("to", "")) or landing.address
+    headers = [(b"location", address.encode()), NO_STORE, EMPTY]
+    await send({"type": "http.response.start", "status": 302, "headers": headers})
+    await send(EMPTY_BODY)
+    return LINK_SHOWN
+
+
+def _parameters(scope: Scope) -> Parameters:
+    try:
+        return query_string.parse(scope["query_string"], MOST_PARAMETERS)
+    except ValueError:
+        raise RequestRefused(INVALID_EVENT, f"Send at most {MOST_PARAMETERS} parameters.") from None
+
+
+def _short(services: Services, scope: Scope) -> tuple[Parameters, str]:
+    """The parameters of the link that a code stands for, and the code; none for a code that nobody made."""
+    code = scope["path"][len(SHORT_PREFIX) :]
+    short = services.registry.snapshot.short_links.get(code)
+    if short is None:
+        return {}, ""
+    fixed = {"ref": short.ref, "offer": short.offer, "to": short.to}
+    return short.parameters | _parameters(scope) | fixed, code
+
+
+def _click(services: Services, scope: Scope, link: Link, query: Parameters, code: str) -> Headers:
+    """Record the click; returns the headers of the answer. Raises RequestRefused, and then nothing is stored."""
+    visitors = services.visitors
+    picked = services.pick_for_links(scope["headers"])
+    user_agent, referrer, cookies, forwarded_for, forwarded_proto, signed, country, *purposes = picked
+    received_at = time.time_ns() // 1_000_000
+    if signed:
+        clicked_at = _clicked_at(services, scope, signed, query, link.client_id, received_at)
+        click_id = ulid.new_at(clicked_at)
+    else:
+        clicked_at, click_id = received_at, ulid.new()
+    agent, bot_reason = visitors.agent(user_agent)
+    if not bot_reason and any(purposes):
+        bot_reason = bots.by_purpose(purposes)
+
+    del query["ref"]
+    landing = link.landings.get(query.pop("offer", ""), link.default)
+    to = query.pop("to", "")
+    page, before, after = landing.page, landing.before, landing.after
+    notes: dict[str, Any] = {}
+    if to:
+        target = landing.target(to)
+        if target:
+            page = services.redactor.redact(target)
+            before, after = split_at_click_id(target, [n for n in landing.append if n in query])
+        else:
+            notes["_relo_refused_to"] = services.redactor.redact(to)[:LONGEST_REFUSED]
+    if landing.append:
+        after = _appended(landing, query) + after
+    device_id = ""
+    repeats = False
+    if cookies:
+        device_id = cookie(cookies, DEVICE_COOKIE)
+        if not ulid.is_valid(device_id):
+            device_id = ""
+        repeats = is_repeat(cookie(cookies, landing.dedup_cookie), clicked_at, landing.dedup_ms)
+        if repeats:
+            notes["_relo_repeat"] = True
+    if country:
+        notes["_relo_country"] = visitors.country(country)
+    if code:
+        notes["_relo_code"] = code
+
+    # By position, in the order of events.COLUMNS: naming 31 fields would take longer than all the rest of it.
+    event = Event(
+        click_id,
+        link.client_id,
+        clicked_at,
+        received_at,
+        "click",
+        "click",
+        "link",
+        "link",
+        False,  # is_test
+        device_id,
+        click_id,
+        link.ref,
+        landing.offer,
+        "",  # order_id
+        "",  # conversion_key
+        (),  # refs
+        0,  # revenue
+        "",  # currency
+        "",  # email_hash
+        "",  # customer_ref
+        "",  # promo_code
+        page,
+        services.redactor.redact(referrer.decode("utf-8", "replace")) if referrer else "",
+        "",  # title
+        agent,
+        visitors.network(scope, forwarded_for),
+        bot_reason != "",
+        bot_reason,
+        "",  # lang
+        "",  # screen
+        click_properties(services, query, notes) if query or notes else b"{}",
+    )
+    services.spool.append(event)
+    services.counts.events += 1
+
+    own = click_id.encode()
+    secure = visitors.is_https(scope, forwarded_proto)
+    headers = [
+        (b"location", f"{before}{click_id}{after}".encode()),
+        (b"set-cookie", services.click_cookies.of_click(landing, own, secure)),
+        NO_STORE,
+    ]
+    # Not for a repeat, or somebody who clicks every 29 minutes would never count again; not for what nobody looked at.
+    if landing.dedup_ms and not bot_reason and not repeats:
+        headers.append((b"set-cookie", services.click_cookies.of_link(landing, own, secure)))
+    return headers
+
+
+def _appended(landing: Landing, query: Parameters) -> str:
+    """``&name=value`` of what the offer asks for and the link has."""
+    return "".join(f"&{name}={quote(query[name], safe='')}" for name in landing.append if name in query)
+
+
+def click_properties(services: Services, query: Parameters, notes: dict[str, Any] | None = None) -> bytes:
+    """What a link says, and what we note of it, as the text of one JSON object. No secret's value is kept."""
+    if not OWN_NAMES.issuperset(query):
+        query = {k: v for k, v in services.redactor.redact_pairs(query).items() if not k.startswith(OURS)}
+    text = _encode(query | notes if notes else query)
+    # One level of texts that were made from UTF-8: nothing else of it can be unstorable.
+    return storable(text) if b"@" in text else text
+
+
+def _clicked_at(
+    services: Services, scope: Scope, signed: bytes, query: Parameters, client_id: int, received_at: int
+) -> int:
     """When the click happened: now, unless the client itself vouches for another time.
 
     A client's server may record clicks of the past (an import, a replay, the demo) with ``ts`` (Unix ms) in the
     query, when it signs the query string like a webhook, in the header ``Relo-Signature`` and with one of the
     client's signing secrets. Anybody else's ``ts`` would let a partner click before the sale that happened already.
     """
-    signed = header(scope, SIGNATURE_HEADER)
-    if not signed:
-        return received_at
     secrets = services.registry.snapshot.clients[client_id].secrets_at(received_at // 1000, livemode=True)
     if signature.verify(scope["query_string"], signed, secrets, received_at // 1000) != signature.OK:
         raise RequestRefused(BAD_SIGNATURE)
@@ -112,18 +241,3 @@ def _clicked_at(services: Services, scope: Scope, query: dict[str, str], client_
     if not 0 <= clicked_at <= received_at:
         raise RequestRefused(INVALID_EVENT, "ts: expected a time in the past.")
     return clicked_at
-
-
-def _with_click_id(landing_page: str, click_id: str) -> str:
-    parts = urlsplit(landing_page)
-    query = f"{parts.query}&click_id={click_id}" if parts.query else f"click_id={click_id}"
-    return urlunsplit(parts._replace(query=query))
-
-
-def _cookie(click_id: str, domain: str, secure: bool) -> bytes:
-    attributes = f"{CLICK_COOKIE}={click_id}; Path=/; Max-Age={COOKIE_MAX_AGE_S}; SameSite=Lax"
-    if domain:
-        attributes += f"; Domain={domain}"
-    if secure:
-        attributes += "; Secure"
-    return attributes.encode()

@@ -1,12 +1,9 @@
-"""``/r.js`` and ``/e``: the pixel's script and its beacons."""
+"""``/e``: the pixel's beacons."""
 
 from __future__ import annotations
 
 import base64
-import gzip
-import hashlib
 import time
-from importlib import resources
 from typing import Any
 
 from relo_ingest._fast.headers import Picker
@@ -18,16 +15,14 @@ from relo_ingest.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     RequestRefused,
 )
-from relo_ingest.ingest import beacon, bots
+from relo_ingest.ingest import beacon, bots, pixel_cookies, signals
 from relo_ingest.ingest.beacon import Beacon, Extras, Sender
 from relo_ingest.ingest.http import (
     CORS,
     NO_STORE,
-    Headers,
     Receive,
     Scope,
     Send,
-    header,
     problem_content,
     query_pairs,
     respond,
@@ -37,11 +32,10 @@ from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import (
     BEACON_PARTLY_STORED,
     BEACON_STORED,
-    CONTENT_SERVED,
-    CONTENT_UNCHANGED,
     PIXEL_IMAGE_SERVED,
     Outcome,
 )
+from relo_ingest.registry.snapshot import Client
 
 MAX_BODY = 1 << 20
 MAX_SINGLE = 64 << 10
@@ -49,18 +43,8 @@ MAX_EVENTS = 500
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
-SCRIPT = (resources.files("relo_ingest.pixel") / "r.js").read_bytes()
-SCRIPT_GZIP = gzip.compress(SCRIPT, 9, mtime=0)
-SCRIPT_ETAG = b'"%s"' % hashlib.sha256(SCRIPT).hexdigest()[:20].encode()
-SCRIPT_HEADERS: Headers = [
-    CORS,
-    (b"content-type", b"text/javascript; charset=utf-8"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"public, max-age=3600, stale-while-revalidate=86400"),
-    (b"etag", SCRIPT_ETAG),
-    (b"vary", b"accept-encoding"),
-]
-PICK = Picker(b"content-type", b"content-length", b"user-agent", b"x-forwarded-for", *bots.PURPOSE_HEADERS).pick
+SENDER_HEADERS = (b"user-agent", b"x-forwarded-for", *signals.HEADERS, *bots.PURPOSE_HEADERS)
+PICK = Picker(b"content-type", b"content-length", *SENDER_HEADERS).pick
 USUAL_TYPES = frozenset(
     (b"text/plain;charset=UTF-8", b"application/json", b"text/plain", b"text/plain;charset=utf-8", b"")
 )
@@ -70,38 +54,41 @@ EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """One beacon or an array of up to 500. 204; 200 with the refusals when only a part was taken."""
-    content_type, content_length, user_agent, forwarded_for, *purposes = PICK(scope["headers"])
+    content_type, content_length, *about_sender = PICK(scope["headers"])
     if content_type not in USUAL_TYPES:
         _check_type(content_type)
     if len(content_length) > 6 and int(content_length) > MAX_BODY:
         raise RequestRefused(BODY_TOO_LARGE)
-    body = await services.in_flight.read_body(receive, MAX_BODY)
-    sender = _sender(services, scope, user_agent, forwarded_for, purposes)
+    body = await services.in_flight.read_body(receive, MAX_BODY, content_length)
+    sender = _sender(services, scope, *about_sender)
     if body[:1] != b"{" and body.lstrip()[:1] == b"[":
-        return await _post_array(services, sender, send, body)
+        return await _post_array(services, scope, sender, send, body)
     if len(body) > MAX_SINGLE:
         raise RequestRefused(BODY_TOO_LARGE, "A single event takes at most 64 KiB.")
     found, extras = beacon.decode(body)
-    _store(services, sender, found, extras)
-    await send(NO_CONTENT)
+    client = _store(services, sender, found, extras)
+    await send(_cookie_answer(services, scope, client, found) if client.cookie_domain else NO_CONTENT)
     await send(EMPTY_BODY)
     return BEACON_STORED
 
 
-async def _post_array(services: Services, sender: Sender, send: Send, body: bytes) -> Outcome:
+async def _post_array(services: Services, scope: Scope, sender: Sender, send: Send, body: bytes) -> Outcome:
     elements = beacon.decode_array(body)
     if len(elements) > MAX_EVENTS:
         raise RequestRefused(TOO_MANY_EVENTS)
     refused: list[tuple[int, RequestRefused]] = []
+    answer = NO_CONTENT
     for index, element in enumerate(elements):
         try:
             if isinstance(element, RequestRefused):
                 raise element
-            _store(services, sender, *element)
+            client = _store(services, sender, *element)
+            if client.cookie_domain:
+                answer = _cookie_answer(services, scope, client, element[0])
         except RequestRefused as refusal:
             refused.append((index, refusal))
     if not refused:
-        await send(NO_CONTENT)
+        await send(answer)
         await send(EMPTY_BODY)
         return BEACON_STORED
     if len(refused) == len(elements):
@@ -113,23 +100,11 @@ async def _post_array(services: Services, sender: Sender, send: Send, body: byte
 
 async def get_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """A beacon in the query, answered with a 1×1 GIF: for pages that can only load an image."""
-    _, _, user_agent, forwarded_for, *purposes = PICK(scope["headers"])
+    _, _, *about_sender = PICK(scope["headers"])
     found, extras = beacon.from_query(query_pairs(scope))
-    _store(services, _sender(services, scope, user_agent, forwarded_for, purposes), found, extras)
+    _store(services, _sender(services, scope, *about_sender), found, extras)
     await respond(send, 200, [CORS, NO_STORE, (b"content-type", b"image/gif")], GIF)
     return PIXEL_IMAGE_SERVED
-
-
-async def get_script(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
-    if header(scope, b"if-none-match") == SCRIPT_ETAG:
-        await send({"type": "http.response.start", "status": 304, "headers": SCRIPT_HEADERS})
-        await send(EMPTY_BODY)
-        return CONTENT_UNCHANGED
-    headers, body = SCRIPT_HEADERS, SCRIPT
-    if b"gzip" in header(scope, b"accept-encoding"):
-        headers, body = [*SCRIPT_HEADERS, (b"content-encoding", b"gzip")], SCRIPT_GZIP
-    await respond(send, 200, headers, b"" if scope["method"] == "HEAD" else body)
-    return CONTENT_SERVED
 
 
 def _check_type(content_type: bytes) -> None:
@@ -137,23 +112,36 @@ def _check_type(content_type: bytes) -> None:
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
 
 
-def _sender(services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes, purposes: list[bytes]) -> Sender:
+def _sender(
+    services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes, gpc: bytes, dnt: bytes, *purposes: bytes
+) -> Sender:
     visitors = services.visitors
     agent, bot_reason = visitors.agent(user_agent)
     if not bot_reason and any(purposes):
         bot_reason = bots.by_purpose(purposes)
-    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), agent, bot_reason)
+    is_private = gpc == b"1" or dnt == b"1"
+    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), agent, bot_reason, is_private)
 
 
-def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) -> None:
-    """Check, encode and commit one event. Raises RequestRefused, and then nothing is stored."""
+def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) -> Client:
+    """Check, encode and commit one event; its client. Raises RequestRefused, and then nothing is stored."""
     snapshot = services.registry.snapshot
     client_id = found.client_id
-    if client_id not in snapshot.clients:
+    client = snapshot.clients.get(client_id)
+    if client is None:
         raise RequestRefused(UNKNOWN_CLIENT if snapshot.version else NOT_READY)
     event = beacon.to_event(found, extras, sender, services.redactor)
+    if sender.is_private and client.respects_signals:
+        event = signals.anonymous(event)
     services.quota.take(client_id)
     services.spool.append(event)
     services.counts.events += 1
     if event.email_hash and event.device_id:
         services.identity.remember(client_id, event.email_hash, event.device_id)
+    return client
+
+
+def _cookie_answer(services: Services, scope: Scope, client: Client, found: Beacon) -> dict[str, Any]:
+    """NO_CONTENT with the ids as cookies, where the client wants them and the browser would take them."""
+    headers = pixel_cookies.answer_headers(scope, services.visitors, client.cookie_domain, found.cid, found.did)
+    return NO_CONTENT if headers is None else {**NO_CONTENT, "headers": headers}

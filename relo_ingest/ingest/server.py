@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -20,12 +21,24 @@ KILL_AFTER_S = 15
 def create_app() -> object:
     """What granian's processes run; settings come from the environment, which they inherit."""
     lifeline.die_with_parent()
+    give_way_seldom()
     settings = load()
     set_up_logging(settings.log.level)
 
     from relo_ingest.ingest.app import App  # reads the metrics directory from the environment on import
 
     return App(settings)
+
+
+def give_way_seldom() -> None:
+    """Let this process's threads finish what they have before another of them takes their core.
+
+    granian's network thread and Python's wake each other for every request, and on one core each waking is a switch:
+    a third of all CPU time (``make profile``). Under SCHED_BATCH (sched(7)) whoever is woken waits for its turn, so
+    that requests gather meanwhile, and cost less each. Threads inherit it; where it may not be set, it stays as it was.
+    """
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def serve(settings: Settings) -> None:

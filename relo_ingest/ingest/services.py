@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import msgspec
 
 from relo_ingest.identity import Identity
+from relo_ingest.ingest.click_cookies import ClickCookies
 from relo_ingest.ingest.inflight import InFlight
 from relo_ingest.ingest.privacy import Redactor
 from relo_ingest.ingest.quota import Quota
@@ -23,5 +26,7 @@ class Services(msgspec.Struct, frozen=True):
     quota: Quota
     redactor: Redactor
     visitors: Visitors
+    pick_for_links: Callable[[Iterable[tuple[bytes, bytes]]], list[bytes]]
+    click_cookies: ClickCookies
     in_flight: InFlight
     counts: RequestCounts

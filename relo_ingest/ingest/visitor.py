@@ -7,10 +7,12 @@ sender could fill it, and the next requests work it out again.
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from relo_ingest.ingest import bots
 from relo_ingest.ingest.http import Scope
 
+_COUNTRY = re.compile("[A-Z][A-Z0-9]")
 MEMO_ENTRIES = 20_000
 """At most some 10 MB per memo, with user agents as long as a column takes."""
 
@@ -38,6 +40,17 @@ class Visitors:
                 self._networks.clear()
             known = self._networks[address] = truncated(address)
         return known
+
+    def is_https(self, scope: Scope, forwarded_proto: bytes) -> bool:
+        """Whether the visitor's side is TLS: as the proxy in front says, when there is one of ours."""
+        if self._hops:
+            return forwarded_proto.lower() == b"https"
+        return bool(scope.get("scheme") == "https")
+
+    def country(self, said: bytes) -> str:
+        """Two letters, or Cloudflare's T1 for Tor; "" for what is no country, and for XX, its word for unknown."""
+        text = said[:3].decode("latin-1").upper()
+        return text if _COUNTRY.fullmatch(text) and text != "XX" else ""
 
     def agent(self, user_agent: bytes) -> tuple[str, str]:
         """The header as text, bytes that are not UTF-8 replaced; and what makes it a bot's, "" for a person's."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from relo_ingest._fast import digest
 from relo_ingest.errors import ConfigError
 from relo_ingest.registry.model import Client, CommissionRule, Declaration, Entry, Offer, Partner, PromoCode
 from relo_ingest.registry.secrets import Keyring, StripeSecret, fingerprint, last_four
@@ -90,6 +91,9 @@ def write(client: ClickHouseClient, todo: list[Change]) -> int:
 def _body(entry: Entry, ids: Mapping[str, int]) -> Body:
     body: Body = msgspec.to_builtins(entry)
     body.pop("stripe_secrets", None)
+    if isinstance(entry, Partner):
+        email = body.pop("email")
+        body["email_hash"] = digest.email_hash(email) if email else ""
     body["client_id"] = ids[body["slug"] if isinstance(entry, Client) else body["client"]]
     # What is compared must look as it will after a round trip through JSON.
     decoded: Body = msgspec.json.decode(msgspec.json.encode(body))
@@ -141,8 +145,8 @@ def _check_references(declaration: Declaration, now: Current, ids: Mapping[str, 
 def _offers_of(entry: Entry) -> list[str]:
     if isinstance(entry, Partner):
         return [f"{entry.client}/{slug}" for slug in entry.offers]
-    if isinstance(entry, CommissionRule):
-        return [f"{entry.client}/{entry.offer}"]
+    if isinstance(entry, CommissionRule | PromoCode):
+        return [f"{entry.client}/{entry.offer}"] if entry.offer else []
     if isinstance(entry, Offer):
         return [entry.key]
     return []

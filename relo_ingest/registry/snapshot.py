@@ -8,8 +8,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from relo_ingest.registry.landing import Landing, OfferTerms, in_ascii
 from relo_ingest.registry.model import BEGINNING, END
 from relo_ingest.registry.secrets import Keyring, StripeSecret, Undecryptable
+from relo_ingest.registry.short_links import ShortLink
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ class Client(msgspec.Struct, frozen=True):
     slug: str
     stripe_secrets: tuple[bytes, ...] = ()
     limits: dict[bytes, Limits] = {}
+    respects_signals: bool = True
+    cookie_domain: str = ""
 
     def secrets_at(self, now_s: int, livemode: bool | None = None) -> tuple[bytes, ...]:
         """The secrets in force at that second; with ``livemode``, those for such events only."""
@@ -53,11 +57,12 @@ class Client(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True):
-    """What an active partner's ``ref`` leads to: landing pages by offer slug, the first being the default."""
+    """What an active partner's ``ref`` leads to: landings by offer slug, and that of the first offer."""
 
     client_id: int
     ref: str
-    landing_pages: dict[str, str]
+    default: Landing
+    landings: dict[str, Landing]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -65,6 +70,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     clients: dict[int, Client]
     slugs: dict[str, Client]
     links: dict[str, Link]
+    fallbacks: dict[str, dict[str, str]] = {}
+    """Of partners whose links lead nowhere now: the fallback pages of their offers, where they have one."""
+    short_links: dict[str, ShortLink] = {}
 
 
 EMPTY = Snapshot(0, {}, {}, {})
@@ -74,13 +82,8 @@ class _ClientBody(msgspec.Struct):
     client_id: int
     slug: str
     status: str
-
-
-class _OfferBody(msgspec.Struct):
-    client: str
-    slug: str
-    landing_page: str
-    status: str
+    privacy_signals: str = "respect"
+    cookie_domain: str = ""
 
 
 class _PartnerBody(msgspec.Struct):
@@ -121,9 +124,18 @@ def build(
         found = msgspec.json.decode(body, type=_ClientBody)
         if found.status == "active":
             own = secrets.get(found.client_id, _Secrets())
-            clients[found.client_id] = Client(found.client_id, found.slug, tuple(dict.fromkeys(own.all)), own.limits)
+            clients[found.client_id] = Client(
+                found.client_id,
+                found.slug,
+                tuple(dict.fromkeys(own.all)),
+                own.limits,
+                found.privacy_signals == "respect",
+                found.cookie_domain,
+            )
     slugs = {c.slug: c for c in clients.values()}
-    return Snapshot(version, clients, slugs, _links(bodies, slugs))
+    links, fallbacks = _links(bodies, slugs)
+    short_links = [msgspec.json.decode(body, type=ShortLink) for body in bodies.get("link", ())]
+    return Snapshot(version, clients, slugs, links, fallbacks, {s.code: s for s in short_links})
 
 
 def _secrets(bodies: Iterable[str], keyring: Keyring, now_s: int) -> dict[int, _Secrets]:
@@ -151,20 +163,22 @@ def _secrets(bodies: Iterable[str], keyring: Keyring, now_s: int) -> dict[int, _
     return found
 
 
-def _links(bodies: dict[str, list[str]], slugs: dict[str, Client]) -> dict[str, Link]:
-    landing_pages: dict[tuple[str, str], str] = {}
+def _links(bodies: dict[str, list[str]], slugs: dict[str, Client]) -> tuple[dict[str, Link], dict[str, dict[str, str]]]:
+    """The links that lead on, and the fallback pages of the others."""
+    offers = {}
     for body in bodies.get("offer", ()):
-        offer = msgspec.json.decode(body, type=_OfferBody)
-        if offer.status == "active":
-            landing_pages[offer.client, offer.slug] = offer.landing_page
-    links = {}
+        offer = msgspec.json.decode(body, type=OfferTerms)
+        offers[offer.client, offer.slug] = offer
+    links: dict[str, Link] = {}
+    fallbacks: dict[str, dict[str, str]] = {}
     for body in bodies.get("partner", ()):
         partner = msgspec.json.decode(body, type=_PartnerBody)
-        pages = {
-            slug: landing_pages[partner.client, slug]
-            for slug in partner.offers
-            if (partner.client, slug) in landing_pages
-        }
-        if partner.status == "active" and partner.client in slugs and pages:
-            links[partner.ref] = Link(partner.client_id, partner.ref, pages)
-    return links
+        keys = [(partner.client, slug) for slug in partner.offers]
+        active = [offers[key] for key in keys if key in offers and offers[key].status == "active"]
+        if partner.status == "active" and partner.client in slugs and active:
+            own = {offer.slug: offer.landing(partner.ref) for offer in active}
+            links[partner.ref] = Link(partner.client_id, partner.ref, next(iter(own.values())), own)
+        else:
+            pages = {key[1]: in_ascii(offers[key].fallback_page) for key in keys if key in offers}
+            fallbacks[partner.ref] = {slug: page for slug, page in pages.items() if page}
+    return links, fallbacks

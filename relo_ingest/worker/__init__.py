@@ -1,7 +1,19 @@
-"""The worker: from conversions to commissions, in steps that are each one SQL file.
+"""The worker: from what came in to commissions. Everything it writes can be computed again from the facts.
 
-``loop``             the rounds, and the lease that lets one of several workers act
-``lease``            who may act: a key in Redis, or a lock in the data directory
-``attribution.sql``  which partner a conversion belongs to, and why; before it ``attribution_todo.sql``: of which
-``commission.sql``   what the partner earns: accruals in the ledger; before it ``commission_todo.sql``
+``loop``       the rounds, and the lease that lets one of several workers act
+``lease``      who may act: a key in Redis, or a lock in the data directory
+``changes``    what came in since: slices of the table ``changes``, seen twice so that nothing late is missed
+``evaluate``   the steps over a batch of conversions; each is one file of ``steps/``:
+
+    terms          what the registry said when
+    touched        which conversions a slice of the changes touches
+    relatives      what else the same customer paid for
+    facts          the conversions as they are known now
+    evidence       the person behind each, and that person's clicks
+    attribution    whose it is, and why
+    commission     what is earned and given back, and which lines the ledger lacks
+    holds          what a person should look at
+    write          all of that into the tables
+
+``recompute``  the same steps over everything of a client, to compare or to correct
 """

@@ -29,7 +29,14 @@ DOCUMENTED = {
         promo_code device_id customer_ref email_hash""",
 }
 """DESIGN §6, word for word."""
-MONEY = {"events.revenue", "conversions.revenue", "conversions.refunded", "ledger.amount"}
+MONEY = {
+    "attributions.revenue",
+    "attributions.refunded",
+    "events.revenue",
+    "conversions.revenue",
+    "conversions.refunded",
+    "ledger.amount",
+}
 
 SCHEMA = """
 SELECT name, replaceAll(create_table_query, currentDatabase() || '.', '') FROM system.tables

@@ -26,7 +26,7 @@ def test_killed_with_9_it_leaves_no_process(tmp_path: Path) -> None:
     marker = f"RELO_DATA_DIR={product.data_dir}\0"
     assert len(processes_with(marker)) >= 6  # itself, the engine, ingest and its two processes, the worker
     product.stop(signal.SIGKILL)
-    eventually(lambda: not processes_with(marker), 5, "every process of it is gone")
+    eventually(lambda: not processes_with(marker), "every process of it is gone")
 
 
 def test_killed_with_9_it_loses_nothing_and_starts_again(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_killed_with_9_it_loses_nothing_and_starts_again(tmp_path: Path) -> None
     product.stop(signal.SIGKILL)
     again = Product(tmp_path)
     count = "SELECT 1 FROM events WHERE event_id IN {ids:Array(String)} HAVING count() = 201"
-    again.eventually_rows(count, 10, ids=[*event_ids, event["id"]])
+    again.eventually_rows(count, ids=[*event_ids, event["id"]])
     assert again.stop() == 0
 
 
@@ -48,7 +48,7 @@ def test_a_crashed_child_starts_again(tmp_path: Path) -> None:
     for command in ("clickhouse", "worker", "ingest"):
         pid = child(product, command)
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda p=pid, c=command: _replaced(product, c, p), 15, f"relo {command} starts again")
+        eventually(lambda p=pid, c=command: _replaced(product, c, p), f"relo {command} starts again")
 
     def answers() -> bool:
         try:
@@ -56,10 +56,10 @@ def test_a_crashed_child_starts_again(tmp_path: Path) -> None:
         except Exception:
             return False
 
-    eventually(answers, 15, "the ingest answers again")
+    eventually(answers, "the ingest answers again")
     event_id = ulid.new()
     assert product.http.post("/e", json={"client_id": 1, "event_id": event_id}).status_code == 204
-    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", 15, id=event_id)
+    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", id=event_id)
     assert product.stop() == 0
     assert "killed by SIGKILL" in product.log.read_text()
 
@@ -118,7 +118,7 @@ def test_ingest_starts_from_its_copy_and_keeps_everything_while_clickhouse_is_aw
     assert alone.stop() == 0
     again = Product(tmp_path)
     again.eventually_rows(
-        "SELECT 1 FROM events WHERE event_id IN {ids:Array(String)} HAVING count() = 2", 10, ids=[event_id, event["id"]]
+        "SELECT 1 FROM events WHERE event_id IN {ids:Array(String)} HAVING count() = 2", ids=[event_id, event["id"]]
     )
     assert again.stop() == 0
 
@@ -153,5 +153,5 @@ def test_beyond_the_spool_cap_and_the_quota_requests_are_refused(tmp_path: Path)
     assert int(response.headers["retry-after"]) > 0
     assert alone.stop() == 0
     again = Product(tmp_path)
-    again.eventually_rows(f"SELECT 1 FROM events WHERE length(url) = 0 HAVING count() >= {accepted}", 15)
+    again.eventually_rows(f"SELECT 1 FROM events WHERE length(url) = 0 HAVING count() >= {accepted}")
     assert again.stop() == 0

@@ -78,7 +78,7 @@ class Station:
         """-9, to the parent; its processes go with it."""
         server.stop(signal.SIGKILL)
         mark = f"RELO_INGEST_PORT={server.port}\0"
-        eventually(lambda: not processes_with(mark), 10, "the killed ingest is gone with its processes")
+        eventually(lambda: not processes_with(mark), "the killed ingest is gone with its processes")
 
     def close(self) -> None:
         for server in self._servers:

@@ -62,7 +62,7 @@ def test_one_bad_row_of_ten_thousand(station: Station) -> None:
     station.kill(first)
     assert len(station.segments()) == 1
     server = station.ingest()
-    eventually(lambda: flushed(station), 20, "the segment is dealt with")
+    eventually(lambda: flushed(station), "the segment is dealt with")
     assert station.landed() == sorted(good)
     assert metric(server, "relo_rows_quarantined_total") == 1
     assert metric(server, "relo_rows_flushed_total") == 9_999
@@ -104,7 +104,7 @@ def test_several_bad_rows_and_all_rows_bad(station: Station, bad: set[int]) -> N
     good, refused = send(server, 60, bad)
     event = checkout_completed()
     assert server.http.post("/postback/stripe/demo", **signed(event)).status_code == 200
-    eventually(lambda: flushed(station), 20, "the segments are dealt with")
+    eventually(lambda: flushed(station), "the segments are dealt with")
     assert station.landed() == sorted([*good, event["id"]])
     names = quarantined(station)
     assert len(names) == len(refused)
@@ -112,7 +112,7 @@ def test_several_bad_rows_and_all_rows_bad(station: Station, bad: set[int]) -> N
     assert any(f"event_id: {i}" in shown for i in refused)
     # What follows is not held up.
     more, _ = send(server, 10, set())
-    eventually(lambda: station.landed() == sorted([*good, *more, event["id"]]), 10, "what follows lands")
+    eventually(lambda: station.landed() == sorted([*good, *more, event["id"]]), "what follows lands")
     assert "Traceback" not in server.log.read_text()
 
 
@@ -135,7 +135,7 @@ def test_rows_with_broken_json_that_the_encoder_never_saw_through(station: Stati
     lane.seal()
     directory.release()
     station.ingest()
-    eventually(lambda: flushed(station), 20, "the segment is dealt with")
+    eventually(lambda: flushed(station), "the segment is dealt with")
     assert station.landed() == sorted(good)
     names = quarantined(station)
     assert len(names) == len(broken)
@@ -150,10 +150,10 @@ def test_bisecting_goes_on_after_a_kill_and_nothing_lands_twice(station: Station
     station.kill(first)
     for _ in range(2):
         server = station.ingest()
-        eventually(lambda: station.count() > 0 or flushed(station), 10, "it has begun")
+        eventually(lambda: station.count() > 0 or flushed(station), "it has begun")
         station.kill(server)
     station.ingest()
-    eventually(lambda: flushed(station), 20, "the segment is dealt with")
+    eventually(lambda: flushed(station), "the segment is dealt with")
     assert station.landed() == sorted(good)
     assert len(quarantined(station)) == len(bad)
     assert station.count("events") == len(good)
@@ -163,6 +163,6 @@ def test_a_constraint_of_the_table_is_heeded(station: Station) -> None:
     station.client.command(CONSTRAINT)
     server = station.ingest(spool_max_age_ms=100)
     good, bad = send(server, 100, {50})
-    eventually(lambda: flushed(station), 20, "the segment is dealt with")
+    eventually(lambda: flushed(station), "the segment is dealt with")
     assert station.landed() == sorted(good)
     assert len(quarantined(station)) == len(bad)

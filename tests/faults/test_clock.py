@@ -105,7 +105,7 @@ def test_an_hour_forwards_and_back_under_a_running_ingest(station: Station, cloc
         sent += [*made, event["id"]]
 
         # Sealing by age goes on, whichever way the clock went: what was sent lands before anything else comes.
-        eventually(lambda: set(station.landed()) >= set(sent), 10, f"what was sent at {offset:+d} s lands")
+        eventually(lambda: set(station.landed()) >= set(sent), f"what was sent at {offset:+d} s lands")
 
     rows = station.landed()
     assert len(rows) == len(set(rows)) == len(sent) + 20 * len(STEPS), "an id came twice, or a row"
@@ -131,7 +131,7 @@ def test_segments_of_the_future_are_adopted_and_drained(station: Station, clock:
     server = station.ingest(spool_max_age_ms=200)
     now = click(server)
     assert ulid.timestamp_ms(ahead) - ulid.timestamp_ms(now) > (HOUR - 600) * 1000
-    eventually(lambda: station.landed() == sorted([now, ahead, event["id"]]), 10, "all rows land, once")
+    eventually(lambda: station.landed() == sorted([now, ahead, event["id"]]), "all rows land, once")
     assert "-" not in station.relo("spool", "ls").partition(" old")[0].rpartition("bytes")[2]
     assert server.stop() == 0
 
@@ -152,7 +152,7 @@ def test_a_step_neither_fills_a_quota_nor_stops_its_filling(station: Station, cl
     clock.set(HOUR)
     assert accepted(100) < 50, "the jump was worth an hour of tokens"
     clock.set(-HOUR)
-    eventually(lambda: accepted(1) == 1, 10, "tokens come after a step back")
+    eventually(lambda: accepted(1) == 1, "tokens come after a step back")
 
 
 def test_ids_never_repeat_whatever_the_clock_does() -> None:

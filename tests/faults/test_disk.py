@@ -128,7 +128,7 @@ def test_no_space_left_is_answered_503_and_nothing_acknowledged_is_lost(station:
     accepted |= {event_id, event["id"]}
     station.kill(server)
     station.ingest(spool_segment_bytes=SEGMENT_BYTES, spool_disk_floor_bytes=0)
-    eventually(lambda: station.landed() == sorted(accepted), 15, "what was acknowledged is there once")
+    eventually(lambda: station.landed() == sorted(accepted), "what was acknowledged is there once")
 
 
 def test_an_ingest_killed_on_a_full_disk_starts_there_and_drains_it(station: Station, disk: Path) -> None:
@@ -142,8 +142,8 @@ def test_an_ingest_killed_on_a_full_disk_starts_there_and_drains_it(station: Sta
     station.kill(server)
     filler = fill_up(disk, leave=4096)
     again = station.ingest(spool_segment_bytes=SEGMENT_BYTES, spool_disk_floor_bytes=0)
-    eventually(lambda: station.landed() == sorted(accepted), 15, "the full disk is drained")
-    eventually(lambda: send(again)[0].status_code == 204, 10, "what was drained is room again")
+    eventually(lambda: station.landed() == sorted(accepted), "the full disk is drained")
+    eventually(lambda: send(again)[0].status_code == 204, "what was drained is room again")
     filler.unlink()
     assert again.stop() == 0
 
@@ -155,8 +155,8 @@ def test_below_the_floor_is_503_until_there_is_room(station: Station, disk: Path
     before = pids(server)
     response, first = send(server)
     assert response.status_code == 204
-    eventually(lambda: station.landed() == [first], 10, "the first is flushed")
-    eventually(lambda: station.segments() == [], 10, "its file is gone")  # or it makes room later
+    eventually(lambda: station.landed() == [first], "the first is flushed")
+    eventually(lambda: station.segments() == [], "its file is gone")  # or it makes room later
     filler = fill_up(disk, leave=floor + SEGMENT_BYTES - 4096)
     assert_full(send(server)[0])
     assert_full(server.http.post("/postback/stripe/demo", **signed(checkout_completed())))
@@ -167,7 +167,7 @@ def test_below_the_floor_is_503_until_there_is_room(station: Station, disk: Path
     response, second = send(server)
     assert response.status_code == 204
     assert server.http.get("/health/ready").status_code == 200
-    eventually(lambda: station.landed() == sorted([first, second]), 10, "the second is flushed")
+    eventually(lambda: station.landed() == sorted([first, second]), "the second is flushed")
     assert metric(server, "relo_rows_lost_total") == 0
     assert_unharmed(server, before)
     assert server.stop() == 0

@@ -22,7 +22,7 @@ def test_everything_killed_at_once_starts_again_with_everything(tmp_path: Path) 
         with Load(product.base_url, ledger) as load:
             load.go_on(scaled(300, 5_000))
             kill(*processes_with(marker))
-            eventually(lambda m=marker: not processes_with(m), 10, "every process is gone")
+            eventually(lambda m=marker: not processes_with(m), "every process is gone")
         product.process.wait(10)
     product = Product(tmp_path, RELO_INGEST_WORKERS=2, **NO_QUOTA)
     with Load(product.base_url, ledger) as load:

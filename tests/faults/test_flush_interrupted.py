@@ -33,7 +33,7 @@ def test_a_reply_lost_after_the_commit_doubles_nothing(stack: Stack) -> None:
         for _ in range(scaled(1, 25)):
             load.go_on(200)
             stack.proxy.set(Fault.DROP_REPLY, INSERT)
-            eventually(lambda: stack.proxy.caught >= 4, 30, "replies are lost")
+            eventually(lambda: stack.proxy.caught >= 4, "replies are lost")
             load.go_on(200)
             stack.proxy.set(Fault.NONE)
             flushed(stack.data_dir)
@@ -55,7 +55,7 @@ def test_an_ingest_killed_in_an_insert_loses_and_doubles_nothing(stack: Stack, f
         stack.proxy.set(fault, INSERT)
         with Load(ingest.base_url, stack.ledger, repeat=False) as load:
             load.go_on(100)
-            eventually(lambda: stack.proxy.caught >= 2, 20, "an insert of each lane is held")
+            eventually(lambda: stack.proxy.caught >= 2, "an insert of each lane is held")
             stack.kill_ingest(ingest)
         if not arrives:
             stack.proxy.refuse()
@@ -76,7 +76,7 @@ def test_a_clickhouse_killed_in_an_insert_loses_and_doubles_nothing(mortal_stack
         for _ in range(scaled(1, 10)):
             stack.proxy.set(fault, INSERT)
             load.go_on(200)
-            eventually(lambda: stack.proxy.caught >= 1, 20, "an insert is held")
+            eventually(lambda: stack.proxy.caught >= 1, "an insert is held")
             stack.clickhouse.kill()
             stack.proxy.set(Fault.NONE)
             load.go_on(100)

@@ -43,7 +43,7 @@ def server(station: Station) -> Iterator[Server]:
 def stored(station: Station, event_id: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """(url, title, user_agent) and the properties of the one row of an event."""
     sql = "SELECT url, title, user_agent, toJSONString(properties) FROM events WHERE event_id = {i:String}"
-    [row] = eventually(lambda: station.rows(sql, i=event_id), 10, f"{event_id} lands")
+    [row] = eventually(lambda: station.rows(sql, i=event_id), f"{event_id} lands")
     properties = json.loads(row[3], object_pairs_hook=first_of_each)
     return row[:3], properties
 
@@ -206,7 +206,7 @@ def test_one_bad_element_of_500_is_named_and_the_others_are_taken(station: Stati
         assert answer["refused"][0]["error"]["message"]
         del ids[250]
         count = "SELECT count(), uniqExact(event_id) FROM events WHERE event_id IN {ids:Array(String)}"
-        eventually(lambda sql=count, i=ids: station.rows(sql, ids=i) == [(499, 499)], 10, "the good ones land once")
+        eventually(lambda sql=count, i=ids: station.rows(sql, ids=i) == [(499, 499)], "the good ones land once")
 
 
 QUERIES = {
@@ -314,7 +314,7 @@ def test_senders_that_go_away_leave_nothing(station: Station, server: Server) ->
     ]
     # Once before counting, so that what the processes open once is open.
     list(map(lambda cut: cut_off(server, cut, reset=False), cuts))
-    eventually(lambda: quiet(station, server), 10, "what was there before is flushed")
+    eventually(lambda: quiet(station, server), "what was there before is flushed")
     before, processes = descriptors(server), set(processes_with(f"RELO_INGEST_PORT={server.port}\0"))
     with ThreadPoolExecutor(16) as pool:
         for reset in (False, True):
@@ -331,9 +331,9 @@ def test_senders_that_go_away_leave_nothing(station: Station, server: Server) ->
     assert server.http.post("/e", json={"client_id": 1, "event_id": after}).status_code == 204
     stored(station, after)
     # Its descriptors come back, and its processes never went.
-    eventually(lambda: descriptors(server) <= before + 2, 20, f"no more than {before} descriptors and a few are open")
+    eventually(lambda: descriptors(server) <= before + 2, f"no more than {before} descriptors and a few are open")
     assert set(processes_with(f"RELO_INGEST_PORT={server.port}\0")) == processes
-    eventually(lambda: quiet(station, server), 10, "everything is flushed")
+    eventually(lambda: quiet(station, server), "everything is flushed")
     assert station.rows("SELECT count() FROM events WHERE title = {t:String}", t=partial) == [(0,)]
     [(count, different)] = station.rows(
         "SELECT count(), uniqExact(event_id) FROM events WHERE event_id IN {ids:Array(String)}", ids=gone
@@ -348,7 +348,7 @@ def quiet(station: Station, server: Server) -> bool:
 
 def test_everything_survives_a_merge(station: Station, server: Server) -> None:
     """Last: what was taken may break only when parts are merged. Once, deeply nested values did."""
-    eventually(lambda: quiet(station, server), 10, "everything is flushed")
+    eventually(lambda: quiet(station, server), "everything is flushed")
     before = station.rows("SELECT uniqExact(client_id, event_id) FROM events")
     assert before[0][0] > 1_000
     station.client.command("SYSTEM START MERGES events")

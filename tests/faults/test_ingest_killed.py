@@ -24,7 +24,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(tmp_path: Path) -> None:
             load.go_on(150, 90)
             victims = random.sample(two_workers(product), random.choice((1, 2)))
             kill(*victims)
-            eventually(lambda v=victims: not set(serving(product.data_dir)) & set(v), 20, "they are gone")
+            eventually(lambda v=victims: not set(serving(product.data_dir)) & set(v), "they are gone")
             load.go_on_for(scaled(0, random.choice((1, 6, 7, 8))))
         load.go_on(300)
         two_workers(product)
@@ -34,7 +34,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(tmp_path: Path) -> None:
 
 
 def two_workers(product: Product) -> list[int]:
-    found: list[int] = eventually(lambda: len(w := serving(product.data_dir)) == 2 and w, 60, "two workers serve")
+    found: list[int] = eventually(lambda: len(w := serving(product.data_dir)) == 2 and w, "two workers serve")
     return found
 
 
@@ -64,6 +64,6 @@ def test_the_segments_of_a_dead_process_are_flushed_by_a_living_one(stack: Stack
     stack.proxy.accept()
     # Nobody is started, and nothing is sent to the one that lives.
     drained(stack.data_dir)
-    eventually(lambda: not any(p.parent.exists() for p in left), 10, "the dead process's directory is gone")
+    eventually(lambda: not any(p.parent.exists() for p in left), "the dead process's directory is gone")
     stack.verify()
     assert living.stop() == 0

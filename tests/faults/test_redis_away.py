@@ -41,7 +41,7 @@ def found_by_email(stack: Stack, seen_by: Server, paid_at: Server, cache: redis.
     email_hash = digest.email_hash(email)
     seen = beacon(event="identify", did=device_id, email_hash=email_hash)
     assert send_at_once([seen_by.base_url], seen, 1, stack.ledger) == {204: 1}
-    eventually(lambda: cache.hget(f"id:email:{email_hash}", "1"), 20, "the pair is in Redis")
+    eventually(lambda: cache.hget(f"id:email:{email_hash}", "1"), "the pair is in Redis")
 
     def pay() -> bool:
         """A new webhook each time: a first one may meet a connection that broke in the fault before."""
@@ -49,10 +49,10 @@ def found_by_email(stack: Stack, seen_by: Server, paid_at: Server, cache: redis.
         assert send_at_once([paid_at.base_url], paid, 1, stack.ledger) == {200: 1}
         with stack.connected() as client:
             found = "SELECT device_id FROM events WHERE event_id = {id:String}"
-            rows = eventually(lambda: client.query(found, parameters={"id": paid.keys[0]}).result_rows, 20, "stored")
+            rows = eventually(lambda: client.query(found, parameters={"id": paid.keys[0]}).result_rows, "stored")
         return bool(rows[0][0] == device_id)
 
-    eventually(pay, 20, "the payment has the buyer's device")
+    eventually(pay, "the payment has the buyer's device")
 
 
 def test_webhooks_are_answered_whatever_redis_does(stack: Stack, network: Proxy, redis_server: Any) -> None:
@@ -86,5 +86,5 @@ def test_webhooks_are_answered_whatever_redis_does(stack: Stack, network: Proxy,
             redis_server.start()
             found_by_email(stack, second, first, cache)
     assert set(load.statuses) == {200, 204}, "every webhook and beacon was accepted"
-    assert (first.stop(timeout_s=15), second.stop(timeout_s=15)) == (0, 0)
+    assert (first.stop(), second.stop()) == (0, 0)
     stack.verify()

@@ -14,7 +14,7 @@ from relo_ingest._fast import ulid
 from relo_ingest._fast.segment import Segment
 from relo_ingest.spool.directory import OwnedDirectory
 from relo_ingest.spool.flusher import PARKED_RETRY_S
-from support.processes import eventually
+from support.processes import PATIENCE_S, eventually
 from support.stripe_events import checkout_completed, signed
 
 # What a much older version might have written.
@@ -69,7 +69,7 @@ def test_a_segment_older_than_the_schema_lands_with_defaults(stations: list[Stat
     old = leave_old_segment(station, 20)
     server = station.ingest(spool_max_age_ms=100)
     new = send(station, server)
-    eventually(lambda: station.landed() == sorted(old | new), 10, "old and new rows land")
+    eventually(lambda: station.landed() == sorted(old | new), "old and new rows land")
     columns = "title, url, added_later, toJSONString(properties)"
     sql = f"SELECT DISTINCT {columns} FROM events WHERE event_id IN {{ids:Array(String)}}"
     assert station.rows(sql, ids=sorted(old)) == [("", "https://old.example/", "unknown", '{"old":true}')]
@@ -86,7 +86,7 @@ def test_segments_newer_than_the_schema_wait_and_hold_up_nobody(stations: list[S
     for station, server in zip(stations, servers, strict=True):
         waiting.append(send(station, server))
         # One of each lane: parked, kept, told by a metric and by a line of the log that says why.
-        eventually(lambda s=server: metric(s, "relo_spool_parked_segments") == 2, 15, "two segments are parked")
+        eventually(lambda s=server: metric(s, "relo_spool_parked_segments") == 2, "two segments are parked")
         assert {i for path in station.segments() for i in ids_in(path)} == waiting[-1]
         told = [m for m in messages(server) if "is kept and needs a person" in m]
         assert len(told) >= 2
@@ -97,7 +97,7 @@ def test_segments_newer_than_the_schema_wait_and_hold_up_nobody(stations: list[S
 
     # The others pass: a segment without the column, adopted while the two wait.
     old = leave_old_segment(no_column, 5)
-    eventually(lambda: no_column.landed() == sorted(old), 10, "the older segment is not held up")
+    eventually(lambda: no_column.landed() == sorted(old), "the older segment is not held up")
     assert metric(servers[0], "relo_spool_parked_segments") == 2
 
     no_column.client.command("ALTER TABLE events ADD COLUMN title String AFTER referrer")
@@ -105,12 +105,14 @@ def test_segments_newer_than_the_schema_wait_and_hold_up_nobody(stations: list[S
     for station, server in zip(stations, servers, strict=True):
         more = send(station, server)  # what comes after the migration does not wait for what came before
         expected = waiting.pop(0) | more | (old if station is no_column else set())
-        eventually(lambda s=station, e=more: set(s.landed()) >= e, 10, "what comes later lands at once")
+        eventually(lambda s=station, e=more: set(s.landed()) >= e, "what comes later lands at once")
         eventually(
-            lambda s=station, e=expected: s.landed() == sorted(e), PARKED_RETRY_S + 15, "what was parked lands, once"
+            lambda s=station, e=expected: s.landed() == sorted(e),
+            "what was parked lands, once",
+            PARKED_RETRY_S + PATIENCE_S,
         )
-        eventually(lambda s=server: metric(s, "relo_spool_parked_segments") == 0, 10, "nothing is parked any more")
-        eventually(lambda s=station: s.segments() == [], 10, "no segment is left")
+        eventually(lambda s=server: metric(s, "relo_spool_parked_segments") == 0, "nothing is parked any more")
+        eventually(lambda s=station: s.segments() == [], "no segment is left")
         assert metric(server, "relo_rows_quarantined_total") == metric(server, "relo_rows_lost_total") == 0
         assert server.stop() == 0
 

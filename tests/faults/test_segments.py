@@ -168,7 +168,7 @@ def test_what_was_whole_lands_and_what_was_lost_is_told(station: Station) -> Non
 
     server = station.ingest(spool_segment_rows=SEGMENT_ROWS, spool_max_age_ms=100)
     assert server.http.get("/health/ready").status_code == 200
-    eventually(lambda: not station.segments(), 20, "every segment is dealt with")
+    eventually(lambda: not station.segments(), "every segment is dealt with")
     assert station.landed() == sorted(expected), f"seed {seed}"
     assert metric(server, "relo_rows_lost_total") == lost
     assert metric(server, "relo_segments_damaged_total") == len(unusable)
@@ -187,7 +187,7 @@ def test_what_was_whole_lands_and_what_was_lost_is_told(station: Station) -> Non
     # It works on: what comes now lands too, and a restart does not fall over the damaged ones.
     again = station.ingest(spool_max_age_ms=100)
     new = fill(again, 4, payments=1)
-    eventually(lambda: station.landed() == sorted(expected | new), 10, "what came later lands")
+    eventually(lambda: station.landed() == sorted(expected | new), "what came later lands")
     assert again.stop() == 0
     assert all(p.with_suffix(".damaged").exists() for p in unusable)
 
@@ -202,9 +202,9 @@ def test_files_that_are_no_segments_do_not_stop_the_spool(station: Station) -> N
     (owner.parent / "stray.sealed").write_bytes(b"")
     (owner.parent / "01ARZ3NDEKTSV4RRFFQ69G5FAX").mkdir()  # an owner that died before it made its lock
     server = station.ingest(spool_max_age_ms=100)
-    eventually(lambda: station.landed() == sorted(sent), 10, "the segments between them land")
+    eventually(lambda: station.landed() == sorted(sent), "the segments between them land")
     new = fill(server, 4, payments=1)
-    eventually(lambda: station.landed() == sorted(sent | new), 10, "what comes later is sealed and lands")
+    eventually(lambda: station.landed() == sorted(sent | new), "what comes later is sealed and lands")
     assert (owner / "notes.txt").read_text() == "do not delete"
     assert "backup of monday" in station.relo("spool", "ls")
     assert "Traceback" not in server.log.read_text()
@@ -216,7 +216,7 @@ def test_what_the_dead_left_has_one_taker(station: Station) -> None:
     sent = killed(station, 12, payments=3)
     one = station.ingest(spool_max_age_ms=100)
     two = station.ingest(spool_max_age_ms=100)
-    eventually(lambda: not station.segments(), 20, "everything is flushed")
+    eventually(lambda: not station.segments(), "everything is flushed")
     assert station.landed() == sorted(sent)
     # The metrics directory is one per parent process.
     assert metric(one, "relo_segments_adopted_total") + metric(two, "relo_segments_adopted_total") == 13

@@ -9,9 +9,11 @@ libFuzzer then writes the input to ``crash-…`` and ends with a code that is no
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,10 +28,11 @@ with atheris.instrument_imports(include=["relo_ingest.ingest.beacon", "relo_inge
     from relo_ingest.ingest import beacon
     from relo_ingest.ingest.properties import storable
 
-from relo_ingest._fast import digest, headers, jsontext, rowbinary, signature, ulid
+from relo_ingest._fast import digest, headers, jsontext, query, rowbinary, signature, ulid
 from relo_ingest._fast.segment import Segment, SegmentDamaged
 from relo_ingest.errors import RequestRefused
 from relo_ingest.ingest.privacy import Redactor
+from relo_ingest.registry.landing import OfferTerms
 from relo_ingest.settings import Settings
 
 DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()) / (
@@ -38,10 +41,13 @@ DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gett
 shutil.rmtree(DIRECTORY, ignore_errors=True)
 DIRECTORY.mkdir()
 NOW = 1_700_000_000_000
-SENDER = beacon.Sender(NOW, "203.0.113.0", "fuzz", "")
+SENDER = beacon.Sender(NOW, "203.0.113.0", "fuzz", "", False)
 REDACTOR = Redactor(Settings().privacy.redact_parameters)
 PICKED = (b"a", b"host", b"user-agent")
 pick = headers.Picker(*PICKED).pick
+LANDING = OfferTerms("shop", "main", "https://shop.example/", "active", deep_link_hosts=("*.shop.example",)).landing(
+    "ana"
+)
 
 
 def new_segment(name: str, capacity: int = 1 << 20, max_rows: int = 1000) -> Segment:
@@ -88,7 +94,12 @@ def fuzz_beacon(data: bytes) -> None:
 
 
 def fuzz_query(data: bytes) -> None:
-    """A query of GET /e, to the row."""
+    """A query of GET /e, to the row; and of a link, with all of it as the page to lead to."""
+    with contextlib.suppress(ValueError):
+        query.parse(data, 100)
+    address = LANDING.target(data.decode("utf-8", "replace"))
+    assert not address or address.isascii()
+    assert not address or re.fullmatch(r"https://(shop\.example|[^@:/?#]+\.shop\.example)([/?#].*)?", address)
     try:
         pairs = parse_qsl(data.decode("ascii", "replace"), keep_blank_values=True)
         store(*beacon.from_query(pairs))

@@ -18,7 +18,7 @@ from support.stripe_events import checkout_completed, signed
 def stored(product: Product, event_id: str) -> dict[str, Any]:
     """The one row of an event, by column name."""
     sql = "SELECT * EXCEPT properties, toJSONString(properties) AS properties FROM events WHERE event_id = {id:String}"
-    product.eventually_rows(sql, 5, id=event_id)
+    product.eventually_rows(sql, id=event_id)
     result = product.clickhouse.query(sql, parameters={"id": event_id})
     assert len(result.result_rows) == 1
     row = dict(zip(result.column_names, result.result_rows[0], strict=True))
@@ -80,14 +80,14 @@ def test_beacon_in_the_query_is_answered_with_an_image(server: Server, product: 
 def test_array_of_500_is_stored_whole(server: Server, product: Product) -> None:
     title = ulid.new()
     assert server.http.post("/e", json=[{"client_id": 1, "title": title}] * 500).status_code == 204
-    assert product.eventually_rows("SELECT 1 FROM events WHERE title = {t:String} HAVING count() = 500", 5, t=title)
+    assert product.eventually_rows("SELECT 1 FROM events WHERE title = {t:String} HAVING count() = 500", t=title)
 
 
 def test_the_same_event_sent_again_is_one_row_once_merged(server: Server, product: Product) -> None:
     event_id = ulid.new()
     for _ in range(3):
         assert server.http.post("/e", json={"client_id": 1, "event_id": event_id}).status_code == 204
-    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", 5, id=event_id)
+    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", id=event_id)
     assert product.rows("SELECT count() FROM events FINAL WHERE event_id = {id:String}", id=event_id) == [(1,)]
 
 
@@ -117,7 +117,7 @@ def test_bot_is_stored_like_anybody_and_marked(server: Server, product: Product)
     click_id = server.http.get("/r?ref=ana", headers=googlebot).headers["location"].rpartition("=")[2]
     assert stored(product, click_id)["bot_reason"] == "declared_crawler"
     click = "SELECT is_bot, bot_reason FROM clicks WHERE click_id = {c:String}"
-    assert product.eventually_rows(click, 2, c=click_id) == [(True, "declared_crawler")]
+    assert product.eventually_rows(click, c=click_id) == [(True, "declared_crawler")]
 
 
 def test_secrets_and_addresses_do_not_reach_the_row(server: Server, product: Product) -> None:
@@ -178,7 +178,7 @@ def test_link_records_the_click_and_leads_on(server: Server, product: Product) -
         "https://blog.example/",
     )
     assert row["properties"] == {"s1": "news", "fbclid": "AbC"}
-    assert product.eventually_rows("SELECT partner_ref FROM clicks WHERE click_id = {c:String}", 2, c=click_id) == [
+    assert product.eventually_rows("SELECT partner_ref FROM clicks WHERE click_id = {c:String}", c=click_id) == [
         ("ana",)
     ]
 

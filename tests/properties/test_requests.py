@@ -254,7 +254,7 @@ def test_everything_that_was_accepted_is_taken_by_clickhouse(station: Station, i
     async def flush() -> None:
         spool = Spool(station.settings)
         spool.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while station.segments() and time.monotonic() < until:
             await asyncio.sleep(0.05)
         await spool.stop(5)

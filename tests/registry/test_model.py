@@ -79,7 +79,7 @@ def test_what_is_left_out_has_the_documented_default() -> None:
         (PARTNER.replace('["main"]', "[]"), "partners[0].offers", "length >= 1"),
         (CODE.replace("Ana10", ""), "promo_codes[0].code", "length >= 1"),
         (RULE.replace("1000", "10001"), "commission_rules[0].basis_points", "<= 10000"),
-        (RULE.replace("1000", "12.5"), "commission_rules[0].basis_points", "Expected int, got float"),
+        (RULE.replace("1000", "12.5"), "commission_rules[0].basis_points", "Expected int | null, got float"),
         (RULE + 'applies_to = ["always"]', "commission_rules[0].applies_to[0]", "always"),
         (RULE + 'valid_from = "soon"', "commission_rules[0].valid_from", "RFC3339"),
     ],
@@ -89,6 +89,27 @@ def test_wrong_field_is_refused_with_its_path_and_what_was_expected(toml: str, w
     assert message.endswith(f" at {where}" if where else what)
     assert what in message
     assert "$" not in message.replace("]$", "")
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ('fallback_page = "//x.test"', "fallback_page: expected http(s)://host/"),
+        ('deep_link_hosts = ["https://x.test"]', "deep_link_hosts: expected hosts"),
+        ('deep_link_hosts = ["*"]', "deep_link_hosts: expected hosts"),
+        ('deep_link_hosts = ["*.test"]', "deep_link_hosts: expected hosts"),
+        ('deep_link_hosts = ["X.test"]', "deep_link_hosts: expected hosts"),
+        ('deep_link_hosts = ["x.test/"]', "deep_link_hosts: expected hosts"),
+        ('append = ["lang"]', "append: the landing page has a parameter of this name"),
+        ('append = ["click_id"]', "offers[0].append[0]"),
+        ('append = ["a=b"]', "offers[0].append[0]"),
+        ("cookie_days = 0", "offers[0].cookie_days"),
+        ("dedup_minutes = -1", "offers[0].dedup_minutes"),
+    ],
+)
+def test_link_field_of_an_offer_that_would_do_harm_is_refused(field: str, told: str) -> None:
+    offer = OFFER.replace("https://shop.test/", "https://shop.test/?lang=es")
+    assert told in refusal(f"{CLIENT}{offer}{field}\n")
 
 
 @pytest.mark.parametrize("page", ["", "shop.test", "ftp://shop.test/", "https:///path", "javascript:x", "https://[::1"])
@@ -112,3 +133,8 @@ def test_two_entries_of_one_identity_are_refused(toml: str, what: str) -> None:
 
 def test_the_refusal_of_a_secret_does_not_show_it() -> None:
     assert "hunter2" not in refusal(CLIENT + 'stripe_secrets = ["sk_hunter2"]')
+
+
+def test_what_may_be_left_out_may_also_be_empty() -> None:
+    toml = RULE + 'partner = ""\ncurrency = ""'
+    assert model.parse(tomllib.loads(toml), "shop.toml").commission_rules[0].partner == ""

@@ -61,18 +61,22 @@ def paused(slug: str) -> str:
     return TOML.replace(f'"{slug}"\n', f'"{slug}"\nstatus = "paused"\n', 1)
 
 
+def pages(link: Link) -> list[tuple[str, str]]:
+    return [(slug, landing.page) for slug, landing in link.landings.items()]
+
+
 def test_what_is_active_is_found_by_id_slug_and_ref() -> None:
     found = build()
     assert found.version == 7
     assert found.clients[1] == found.slugs["shop"] == Client(1, "shop", (b"whsec_shop",))
-    assert found.links["bo"] == Link(2, "bo", {"main": "https://other.test/"})
+    bo = found.links["bo"]
+    assert (bo.client_id, bo.ref, pages(bo)) == (2, "bo", [("main", "https://other.test/")])
 
 
 def test_first_offer_of_a_partner_is_the_default() -> None:
-    assert list(build().links["ana"].landing_pages.items()) == [
-        ("side", "https://shop.test/side"),
-        ("main", "https://shop.test/"),
-    ]
+    ana = build().links["ana"]
+    assert pages(ana) == [("side", "https://shop.test/side"), ("main", "https://shop.test/")]
+    assert ana.default.offer == "side"
 
 
 def test_paused_client_is_absent_with_its_partners_and_secrets() -> None:
@@ -84,7 +88,8 @@ def test_paused_client_is_absent_with_its_partners_and_secrets() -> None:
 
 
 def test_paused_offer_is_absent_and_the_next_one_is_the_default() -> None:
-    assert list(build(paused("side")).links["ana"].landing_pages) == ["main"]
+    ana = build(paused("side")).links["ana"]
+    assert list(ana.landings) == [ana.default.offer] == ["main"]
 
 
 def test_partner_whose_offers_are_all_paused_is_absent() -> None:
@@ -95,6 +100,21 @@ def test_partner_whose_offers_are_all_paused_is_absent() -> None:
 
 def test_paused_partner_is_absent() -> None:
     assert set(build(paused("ana")).links) == {"bo"}
+
+
+def test_offers_of_a_paused_partner_lead_to_their_fallback_pages() -> None:
+    toml = paused("ana").replace(
+        '"https://shop.test/side"', '"https://shop.test/side"\nfallback_page = "https://f.test/ñ"'
+    )
+    found = build(toml)
+    assert found.fallbacks == {"ana": {"side": "https://f.test/%C3%B1"}}
+
+
+def test_offer_of_before_links_had_terms_has_their_defaults() -> None:
+    body = '{"client":"shop","client_id":1,"landing_page":"https://shop.test/","slug":"main","status":"active"}'
+    before = [(kind, key, body if key == "shop/main" else b) for kind, key, b in rows()]
+    found = snapshot.build(7, before, Keyring(OLD)).links["ana"].landings["main"]
+    assert (found.append, found.dedup_ms, found.cookie_life) == ((), 1_800_000, b"; Max-Age=5184000")
 
 
 def test_wrong_key_costs_the_secret_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:

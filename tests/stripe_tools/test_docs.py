@@ -24,7 +24,7 @@ INLINE = re.findall(r"`relo ([a-z][a-z ]*)", PAGE)
 def told(product: Product) -> Product:
     """A product in which there is something to find."""
     assert product.relo("stripe", "trigger", "--all", "--client", "demo", "--live").returncode == 0
-    eventually(lambda: product.rows("SELECT 1 FROM attributions WHERE client_id = 1"), 30, "an attribution")
+    eventually(lambda: product.rows("SELECT 1 FROM attributions WHERE client_id = 1"), "an attribution")
     return product
 
 

@@ -57,7 +57,7 @@ def test_endpoint_is_created_and_its_secret_is_in_force(
         event = signed(checkout_completed(livemode=livemode), secret.encode())
         return product.http.post("/postback/stripe/setup", **event)
 
-    eventually(lambda: post(livemode=False).status_code == 200, 10, "its secret is in force")
+    eventually(lambda: post(livemode=False).status_code == 200, "its secret is in force")
     assert post(livemode=True).status_code == 401, "the key was one of test mode"
 
     again = relo(*SETUP, "--url", "https://p.example")

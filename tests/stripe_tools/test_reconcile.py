@@ -42,7 +42,7 @@ def test_missing_events_are_said_taken_in_and_then_there(product: Product, relo:
         if event not in missing:
             assert product.http.post("/postback/stripe/demo", **signed(event)).status_code == 200
     there = len(events) - len(missing)
-    product.eventually_rows(ARRIVED, 30, ids=[e["id"] for e in events], n=there)
+    product.eventually_rows(ARRIVED, ids=[e["id"] for e in events], n=there)
 
     dry = relo(*RECONCILE, "--dry-run")
     assert (dry.code, dry.complaint) == (0, "")
@@ -56,7 +56,7 @@ def test_missing_events_are_said_taken_in_and_then_there(product: Product, relo:
     assert done.code == 0
     assert table(done.out)["all"] == [230, there, len(missing), len(missing)]
     assert done.out[-1].startswith(f"{len(missing)} sent: {len(missing)} stored")
-    product.eventually_rows(ARRIVED, 30, ids=[e["id"] for e in events], n=230)
+    product.eventually_rows(ARRIVED, ids=[e["id"] for e in events], n=230)
     again = relo(*RECONCILE)
     assert table(again.out)["all"] == [230, 230, 0, 0]
     assert named(again.out) == []
@@ -66,7 +66,7 @@ def test_missing_events_are_said_taken_in_and_then_there(product: Product, relo:
 def test_event_of_another_client_is_missing_all_the_same(product: Product, relo: Relo, stripe_api: StripeApi) -> None:
     event = checkout_completed(livemode=False)
     assert product.http.post("/postback/stripe/demo", **signed(event)).status_code == 200
-    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", 20, id=event["id"])
+    product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", id=event["id"])
     stripe_api.events = [event]
     done = relo("stripe", "reconcile", "--client", "bare", "--since", "12h", "--dry-run")
     assert named(done.out) == [event["id"]]

@@ -92,7 +92,7 @@ def test_replayed_events_arrive_once_however_often(product: Product, relo: Relo,
     keys = [e["data"]["object"]["payment_intent"] for e in events]
     sql = "SELECT count(), sum(revenue) FROM conversions WHERE conversion_key IN {keys:Array(String)}"
     expected = sum(1000 + n for n in range(25)) / 100
-    product.eventually_rows(f"SELECT 1 FROM ({sql}) WHERE `count()` = 25", 20, keys=keys)
+    product.eventually_rows(f"SELECT 1 FROM ({sql}) WHERE `count()` = 25", keys=keys)
     assert [(n, float(revenue)) for n, revenue in product.rows(sql, keys=keys)] == [(25, expected)]
     assert product.rows("SELECT count() FROM events FINAL WHERE event_id = {id:String}", id=events[0]["id"]) == [(1,)]
 

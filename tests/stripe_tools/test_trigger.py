@@ -50,7 +50,7 @@ def test_story_comes_out_as_the_payments_it_tells(product: Product, relo: Relo, 
         "SELECT kind, revenue, refunded, charged_back, is_test FROM conversions "
         f"WHERE customer_ref = 'cus_{run}01' ORDER BY revenue"
     )
-    eventually(lambda: product.rows(sql) == told, 20, "the payments of the story")
+    eventually(lambda: product.rows(sql) == told, "the payments of the story")
     stored = f"SELECT uniqExact(event_id) FROM events WHERE event_id LIKE 'evt_{run}%' AND is_test"
     assert product.rows(stored) == [(len(ids),)]
 
@@ -59,9 +59,7 @@ def test_live_event_is_live_and_carries_the_click(product: Product, relo: Relo) 
     click = product.http.get("/r?ref=ana").headers["location"].rpartition("click_id=")[2]
     done = relo("stripe", "trigger", "checkout.session.completed", "--client", "demo", "--live", "--click-id", click)
     (event_id,) = event_ids(done.out)
-    found = product.eventually_rows(
-        "SELECT is_test, click_id FROM events WHERE event_id = {id:String}", 20, id=event_id
-    )
+    found = product.eventually_rows("SELECT is_test, click_id FROM events WHERE event_id = {id:String}", id=event_id)
     assert found == [(False, click)]
 
 

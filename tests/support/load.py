@@ -142,6 +142,8 @@ class Load:
         timeout = aiohttp.ClientTimeout(total=ANSWER_WITHIN_S)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=BROWSER) as session:
+            # Or a GET whose connection broke is sent once more unseen, and one click becomes two.
+            session._retry_connection = False
             await asyncio.gather(*(self._send(session, n) for n in range(self._connections)))
 
     async def _send(self, session: aiohttp.ClientSession, number: int) -> None:
@@ -186,6 +188,7 @@ def send_at_once(base_urls: Sequence[str], request: Request, times: int, ledger:
     async def send() -> None:
         connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)  # each request may meet another process
         async with aiohttp.ClientSession(connector=connector, headers=BROWSER) as session:
+            session._retry_connection = False
             await asyncio.gather(
                 *(load._send_one(session, base_urls[n % len(base_urls)], request) for n in range(times))
             )

@@ -101,7 +101,7 @@ class Stack:
         log = self._directory / f"ingest-{port}.log"
         ingest = Server(["relo_ingest", "ingest"], env, port, log, "/health/ready")
         self._ingests.append(ingest)
-        eventually(lambda: listeners(port) == workers, 30, f"{workers} workers serve; log: {log}")
+        eventually(lambda: listeners(port) == workers, f"{workers} workers serve; log: {log}")
         return ingest
 
     def kill_ingest(self, ingest: Server) -> None:
@@ -133,17 +133,17 @@ def segments(data_dir: Path) -> list[Path]:
     return [p for p in data_dir.glob("spool/*/*") if p.suffix in (".open", ".sealed")]
 
 
-def drained(data_dir: Path, timeout_s: float = 60) -> None:
+def drained(data_dir: Path) -> None:
     """Return when every row has left the spool for ClickHouse, and none was set aside."""
-    eventually(lambda: not segments(data_dir), timeout_s, f"the spool of {data_dir} is empty")
+    eventually(lambda: not segments(data_dir), f"the spool of {data_dir} is empty")
     aside = [*data_dir.glob("quarantine/*"), *data_dir.glob("spool/*/*.damaged")]
     assert aside == [], "rows were set aside"
 
 
-def flushed(data_dir: Path, timeout_s: float = 60) -> None:
+def flushed(data_dir: Path) -> None:
     """Return when the rows that are in the spool now have left it, while others may come."""
     ids = {p.stem for p in segments(data_dir)}
-    eventually(lambda: ids.isdisjoint(p.stem for p in segments(data_dir)), timeout_s, f"{ids} are flushed")
+    eventually(lambda: ids.isdisjoint(p.stem for p in segments(data_dir)), f"{ids} are flushed")
 
 
 def listeners(port: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from relo_ingest.clickhouse import migrate
 from relo_ingest.clickhouse.client import INSERT_SETTINGS
 from relo_ingest.registry import apply, model
 from relo_ingest.registry.secrets import Keyring
-from relo_ingest.worker.loop import run_round
+from relo_ingest.worker.loop import Worker
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -25,7 +26,7 @@ NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 _client_ids = itertools.count(100)
 
 ATTRIBUTIONS = """
-SELECT conversion_key, method, partner_ref, offer, click_id, order_id, toJSONString(reason), attributed_at
+SELECT conversion_key, method, partner_ref, offer, click_id, order_id, payment, toJSONString(reason), attributed_at
 FROM attributions WHERE client_id = {client:UInt32} ORDER BY conversion_key
 """
 LEDGER = """
@@ -48,8 +49,8 @@ class Row(dict[str, Any]):
 class Story:
     """One client. The clock of a story is days from now: ``at=-3`` is three days ago."""
 
-    def __init__(self, client: Client, *partners: str) -> None:
-        self.client = client
+    def __init__(self, client: Client, worker: Worker, *partners: str) -> None:
+        self.client, self.worker = client, worker
         self.client_id = next(_client_ids)
         self.slug = f"c{self.client_id}"
         self._event_ids = itertools.count(1)
@@ -76,18 +77,17 @@ class Story:
             partners=[self.of_client(ref=self.ref(n), offers=list(offers), status=status) for n in names],
         )
 
-    def rule(self, name: str, basis_points: int, partner: str = "", offer: str = "main", **fields: Any) -> None:
+    def rule(self, name: str, basis_points: int | None, partner: str = "", offer: str = "main", **fields: Any) -> None:
         whose = {"partner": self.ref(partner)} if partner else {}
-        self.declare(
-            commission_rules=[self.of_client(name=name, offer=offer, basis_points=basis_points, **whose, **fields)]
-        )
+        share = {} if basis_points is None else {"basis_points": basis_points}
+        self.declare(commission_rules=[self.of_client(name=name, offer=offer, **share, **whose, **fields)])
 
     def insert(self, *events: dict[str, Any]) -> None:
         """Rows of `events`, in one batch."""
         always = {"client_id": self.client_id, "event_time": NOW, "received_at": NOW}
         rows = [{"event_id": f"e{next(self._event_ids)}", **always, **e} for e in events]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        empty = {"revenue": 0, "is_test": False, "refs": []}
+        empty = {"revenue": 0, "is_test": False, "refs": [], "properties": {}}
         self.client.insert(
             "events",
             [[row.get(name, empty.get(name, "")) for name in names] for row in rows],
@@ -143,9 +143,33 @@ class Story:
             **fields,
         }
 
+    def a_refund(self, key: str, amount: str, at: float | dt.datetime = 0, **fields: Any) -> dict[str, Any]:
+        number = next(self._event_ids)
+        properties = {"refund": f"re_{number}", "amount": amount, "status": "succeeded"}
+        return {
+            "event_type": "refund",
+            "event_name": "refund",
+            "event_time": self.time(at),
+            "refs": [key, f"re_{number}"],
+            "currency": "USD",
+            "properties": properties | {"created": int(self.time(at).timestamp())},
+            **fields,
+        }
+
+    def a_dispute(self, key: str, amount: str, happened: str = "chargeback", at: float = 0) -> dict[str, Any]:
+        """``happened``: chargeback (the money was withdrawn) or chargeback_reversed (it came back)."""
+        return {
+            "event_type": "chargeback",
+            "event_name": happened,
+            "event_time": self.time(at),
+            "refs": [key, f"dp_{key}"],
+            "currency": "USD",
+            "properties": {"dispute": f"dp_{key}", "amount": amount, "status": "needs_response"},
+        }
+
     def settle(self) -> None:
         """One round of the worker."""
-        run_round(self.client)
+        self.worker.round()
 
     def _rows(self, sql: str) -> list[Row]:
         answer = self.client.query(sql, parameters={"client": self.client_id})
@@ -161,6 +185,23 @@ class Story:
     def ledger(self) -> list[Row]:
         return self._rows(LEDGER)
 
+    def lines(self) -> list[tuple[str, str, str, Decimal]]:
+        """(key, partner's name, kind, amount) of each entry, in the order in which they were made."""
+        entries = sorted(self.ledger(), key=lambda e: (e.created_at, e.conversion_key, e.partner_ref, e.kind))
+        return [(e.conversion_key, e.partner_ref.rpartition("-")[0], e.kind, e.amount) for e in entries]
+
+    def sums(self) -> dict[tuple[str, str], Decimal]:
+        """What the entries of each conversion and partner add up to."""
+        found: dict[tuple[str, str], Decimal] = {}
+        for key, partner, _, amount in self.lines():
+            found[key, partner] = found.get((key, partner), Decimal(0)) + amount
+        return found
+
+    def winners(self) -> dict[str, tuple[str, str, str]]:
+        """(method, click_id, partner's name) of each conversion, after a round."""
+        self.settle()
+        return {key: (a.method, a.click_id, a.partner_ref.rpartition("-")[0]) for key, a in self.attributions().items()}
+
     def results(self) -> tuple[list[Row], list[Row]]:
         """Both tables, whole."""
         return self._rows(ATTRIBUTIONS), self._rows(LEDGER)
@@ -174,12 +215,18 @@ def engine(clickhouse: Any) -> Iterator[Client]:
     client.close()
 
 
+@pytest.fixture(scope="module")
+def worker(engine: Client) -> Worker:
+    """One that goes on from test to test, and so only looks at what is new."""
+    return Worker(engine)
+
+
 @pytest.fixture
-def story(engine: Client) -> Story:
+def story(engine: Client, worker: Worker) -> Story:
     """A client with the offer ``main`` (60 days) and the partners ana, bo and cy."""
-    return Story(engine, "ana", "bo", "cy")
+    return Story(engine, worker, "ana", "bo", "cy")
 
 
 @pytest.fixture
-def another_story(engine: Client) -> Story:
-    return Story(engine, "ana")
+def another_story(engine: Client, worker: Worker) -> Story:
+    return Story(engine, worker, "ana")

@@ -57,7 +57,7 @@ async def post_for_environment(services: Services, scope: Scope, receive: Receiv
 
 
 async def _post(services: Services, client: Client, scope: Scope, receive: Receive, send: Send) -> Outcome:
-    body = await services.in_flight.read_body(receive, MAX_BODY)
+    body = await services.in_flight.read_body(receive, MAX_BODY, header(scope, b"content-length"))
     signed, now_s = header(scope, SIGNATURE_HEADER), int(time.time())
     _check_signature(body, signed, client.secrets_at(now_s), now_s)
     try:

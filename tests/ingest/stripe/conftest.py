@@ -39,7 +39,7 @@ class Shop:
         return [self.row(event["id"]) for event in events]
 
     def row(self, event_id: str) -> dict[str, Any]:
-        self.product.eventually_rows(EVENT, 10, id=event_id)
+        self.product.eventually_rows(EVENT, id=event_id)
         answer = self.product.clickhouse.query(EVENT, parameters={"id": event_id})
         (values,) = answer.result_rows
         row = dict(zip(answer.column_names, values, strict=True))
@@ -48,7 +48,7 @@ class Shop:
 
     def view(self, name: str, **where: str) -> list[dict[str, Any]]:
         """Rows of a view by the values of columns, once there are any: views are filled a moment after `events`."""
-        found: list[dict[str, Any]] = eventually(lambda: self.now(name, **where), 10, f"{name} has {where}")
+        found: list[dict[str, Any]] = eventually(lambda: self.now(name, **where), f"{name} has {where}")
         return found
 
     def now(self, name: str, **where: str) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ class Shop:
     def counts_one_more(self, outcome: str, event: Any) -> Any:
         before = self.counted(outcome)
         answer = self.post(event)
-        eventually(lambda: self.counted(outcome) == before + 1, 10, f"one more {outcome}")
+        eventually(lambda: self.counted(outcome) == before + 1, f"one more {outcome}")
         return answer
 
 

@@ -337,7 +337,6 @@ def test_every_payment_is_right_whatever_the_order_and_repetition_of_its_events(
         lambda: (
             sum(shop.product.rows(there, ids=ids[n : n + 1000])[0][0] for n in range(0, len(ids), 1000)) >= distinct
         ),
-        60,
         "all events are stored",
     )
     customer = f"cus_{run}_"
@@ -348,7 +347,7 @@ def test_every_payment_is_right_whatever_the_order_and_repetition_of_its_events(
         return found == expected
 
     try:
-        eventually(settled, 20, "conversions are what was paid")
+        eventually(settled, "conversions are what was paid")
     except AssertionError:
         wrong = sorted({r[0] for r in set(found) ^ set(expected)})
         assert [r for r in found if r[0] in wrong[:5]] == [r for r in expected if r[0] in wrong[:5]], len(wrong)

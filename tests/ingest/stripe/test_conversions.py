@@ -50,7 +50,7 @@ def becomes(shop: Shop, key: str, **expected: Any) -> dict[str, Any]:
         return found[0] if len(found) == 1 and {k: found[0][k] for k in expected} == expected else None
 
     try:
-        row: dict[str, Any] = eventually(check, 10, f"{key} becomes {expected}")
+        row: dict[str, Any] = eventually(check, f"{key} becomes {expected}")
     except AssertionError:
         assert [{k: r[k] for k in expected} for r in shop.now("conversions", conversion_key=key)] == [expected]
         raise
@@ -325,7 +325,7 @@ def test_subscriptions_are_shown_as_they_are_now(shop: Shop) -> None:
     assert (found["status"], found["is_active"], found["amount"], found["interval"]) == ("active", True, 20, "month")
     assert [r["subscription"] for r in shop.view("active_subscriptions", subscription=sub)] == [sub]
     (ended,) = eventually(
-        lambda: [r for r in shop.now("subscriptions", subscription=gone) if not r["is_active"]], 10, "gone"
+        lambda: [r for r in shop.now("subscriptions", subscription=gone) if not r["is_active"]], "gone"
     )
     assert int(ended["ended_at"].timestamp()) == start + 70 * 86_400
     assert shop.now("active_subscriptions", subscription=gone) == []

@@ -271,7 +271,7 @@ def test_signed_body_that_is_no_event_is_refused_and_counted(shop: Shop, body: b
     before = shop.counted("invalid_payload")
     response = shop.product.http.post("/postback/stripe/demo", **signed(body))
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_payload")
-    eventually(lambda: shop.counted("invalid_payload") == before + 1, 10, "one more invalid_payload")
+    eventually(lambda: shop.counted("invalid_payload") == before + 1, "one more invalid_payload")
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
@@ -369,7 +369,7 @@ def test_every_currency_is_counted_in_its_own_units(shop: Shop) -> None:
         shop.post(event)
     keys = [e["data"]["object"]["payment_intent"] for e in events.values()]
     sql = "SELECT conversion_key, currency, revenue FROM conversions WHERE conversion_key IN {keys:Array(String)}"
-    found = eventually(lambda: rows if len(rows := shop.product.rows(sql, keys=keys)) == len(keys) else None, 10, "all")
+    found = eventually(lambda: rows if len(rows := shop.product.rows(sql, keys=keys)) == len(keys) else None, "all")
     found = {key: (currency, revenue) for key, currency, revenue in found}
     per_unit = {c: 1 if c in WHOLE else 1000 if c in THOUSANDTHS else 100 for c in CURRENCIES}
     assert found == {k: (c.upper(), Decimal(minor) / per_unit[c]) for k, c in zip(keys, events, strict=True)}

@@ -1,0 +1,3 @@
+-- The lines are in ledger_lines since 0007.
+
+DROP TABLE IF EXISTS ledger_entries;

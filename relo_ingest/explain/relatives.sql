@@ -1,0 +1,38 @@
+-- Earlier payments of the same subscription or the same customer, whose they are, and whether that still earns.
+-- Reads:  conversion_reports, attribution_rows, partner_history, offer_history
+-- Writes: nothing
+WITH
+    family AS
+    (
+        SELECT conversion_key, max(r.subscription = {subscription:String} AND r.subscription != '') AS of_subscription
+        FROM conversion_reports AS r
+        WHERE client_id = {client_id:UInt32} AND NOT is_test
+          AND ((subscription = {subscription:String} AND subscription != '')
+               OR (customer_ref = {customer_ref:String} AND customer_ref != ''))
+        GROUP BY conversion_key
+    )
+SELECT a.conversion_key AS conversion_key, toUnixTimestamp64Milli(a.event_time) AS at, a.revenue AS revenue,
+       a.currency AS currency, a.partner_ref AS partner_ref, a.offer AS offer, a.method AS method,
+       f.of_subscription AS of_subscription, o.customer_window_days AS window_days,
+       multiIf(a.partner_ref = '', '',
+               NOT p.active, 'partner',
+               NOT has(o.methods, 'customer'), 'method',
+               window_days != 65535 AND at + window_days * 86400000 < {at:Int64}, 'window', '') AS objection
+FROM
+(
+    SELECT * FROM attribution_rows FINAL
+    WHERE client_id = {client_id:UInt32} AND conversion_key IN (SELECT conversion_key FROM family) AND NOT gone
+) AS a
+INNER JOIN family AS f ON f.conversion_key = a.conversion_key
+LEFT JOIN
+(
+    SELECT * FROM partner_history
+    WHERE client_id = {client_id:UInt32} AND from_ms <= {at:Int64} AND {at:Int64} < until_ms
+) AS p ON p.partner_ref = a.partner_ref
+LEFT JOIN
+(
+    SELECT * FROM offer_history
+    WHERE client_id = {client_id:UInt32} AND from_ms <= {at:Int64} AND {at:Int64} < until_ms
+) AS o ON o.offer = a.offer
+WHERE (at, a.conversion_key) < ({at:Int64}, {key:String})
+ORDER BY at, conversion_key

@@ -1,0 +1,212 @@
+-- What each partner has earned, and what is missing from the ledger for that.
+-- Reads:  answers, changed_answers, attribution_rows, the terms, rates, reviews, ledger_lines
+-- Writes: the temporary tables lines, ruled, volumes, day_rates, rated, computed, rounded, priced, new_lines
+-- Twice:  they are made anew.
+--
+-- All arithmetic is in integers: amounts in 1/10000, rates in 10^-10, so a commission comes out in 10^-18, and is rounded
+-- half-even, once, to the minor unit of the entry's currency. {whole} and {thousandths}: currencies with 0 and 3 decimals.
+
+CREATE OR REPLACE TEMPORARY TABLE lines ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, currency, part, sum(e.amount) AS amount, count() AS n,
+       argMin(e.rate, e.created_at) AS rate, argMin(e.rule_rate, e.created_at) AS rule_rate, max(e.hold_until) AS hold_until,
+       argMin(e.rule_currency, e.created_at) AS rule_currency
+FROM
+(
+    SELECT client_id, conversion_key, partner_ref, currency, part, amount, rate, rule_rate, rule_currency, hold_until, created_at
+    FROM ledger_lines FINAL
+    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
+) AS e
+GROUP BY client_id, conversion_key, partner_ref, currency, part;
+
+CREATE OR REPLACE TEMPORARY TABLE ruled ENGINE = Memory AS
+SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.partner_ref AS partner_ref, a.offer AS offer,
+       a.event_time AS event_time, toDate(a.event_time) AS day, a.revenue AS revenue, a.refunded AS refunded,
+       a.charged_back AS charged_back, a.currency AS currency, a.payment AS payment,
+       if(r.net, greatest(a.revenue - a.tax - a.shipping, 0), a.revenue) AS base,
+       r.rule AS rule, r.is_fixed AS is_fixed, r.basis_points AS basis_points, r.fixed AS fixed, r.minimum AS minimum,
+       r.maximum AS maximum, r.currency AS rule_currency, r.tiers AS tiers, r.by_revenue AS by_revenue,
+       a.payment = 'renewal' AND a.event_time >= addMonths(a.started_at, r.renewal_months) + INTERVAL 1 DAY AS too_late,
+       multiIf(t.currency != '', t.currency, r.is_fixed, r.currency, a.currency) AS entry_currency,
+       a.event_time + toIntervalDay(o.hold_days) AS hold_until
+FROM answers AS a
+INNER JOIN rule_terms AS r ON r.client_id = a.client_id AND r.offer = a.offer
+INNER JOIN partner_terms AS t ON t.client_id = a.client_id AND t.partner_ref = a.partner_ref
+INNER JOIN offer_terms AS o ON o.client_id = a.client_id AND o.offer = a.offer
+WHERE a.method != 'none'
+  AND r.from_ms <= a.at_ms AND a.at_ms < r.until_ms AND r.valid_from <= a.event_time AND a.event_time < r.valid_to
+  AND t.from_ms <= a.at_ms AND a.at_ms < t.until_ms
+  AND o.from_ms <= a.at_ms AND a.at_ms < o.until_ms
+  AND r.partner_ref IN ('', a.partner_ref) AND has(r.applies_to, a.payment)
+ORDER BY r.partner_ref != '' DESC, r.valid_from DESC, r.rule
+LIMIT 1 BY a.client_id, a.conversion_key;
+
+-- What the partner had sold in the month before each sale, where a rule has steps.
+CREATE OR REPLACE TEMPORARY TABLE volumes ENGINE = Memory AS
+WITH months AS
+(
+    SELECT DISTINCT client_id, partner_ref, offer, toStartOfMonth(event_time) AS month FROM ruled WHERE notEmpty(tiers)
+)
+SELECT client_id, conversion_key, sales, sold
+FROM
+(
+    SELECT client_id, conversion_key, counted,
+           sum(m.counted) OVER (PARTITION BY client_id, partner_ref, offer, month ORDER BY event_time, conversion_key
+                                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS sales,
+           sum(m.revenue * m.counted) OVER (PARTITION BY client_id, partner_ref, offer, month, currency
+                                            ORDER BY event_time, conversion_key
+                                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS sold
+    FROM
+    (
+        SELECT client_id, conversion_key, partner_ref, offer, toStartOfMonth(event_time) AS month, event_time, revenue, currency,
+               toUInt8(payment IN ('first', 'renewal')) AS counted
+        FROM attribution_rows FINAL
+        WHERE client_id IN (SELECT client_id FROM months)
+          AND (client_id, partner_ref, offer, toStartOfMonth(event_time)) IN (SELECT client_id, partner_ref, offer, month FROM months)
+          AND NOT gone
+          AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
+        UNION ALL
+        SELECT client_id, conversion_key, partner_ref, offer, toStartOfMonth(event_time), event_time, revenue, currency,
+               toUInt8(payment IN ('first', 'renewal'))
+        FROM answers
+        WHERE (client_id, partner_ref, offer, toStartOfMonth(event_time)) IN (SELECT client_id, partner_ref, offer, month FROM months)
+    ) AS m
+)
+WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM ruled WHERE notEmpty(tiers));
+
+CREATE OR REPLACE TEMPORARY TABLE day_rates ENGINE = Memory AS
+SELECT n.code AS currency, n.day AS day, if(r.day + 7 >= n.day, toInt256(toDecimal256(r.rate, 8) * 100000000), toInt256(0)) AS rate
+FROM
+(
+    SELECT DISTINCT arrayJoin([currency, entry_currency, rule_currency]) AS code, day
+    FROM ruled
+    WHERE currency != entry_currency OR (rule_currency != '' AND rule_currency != entry_currency)
+) AS n
+ASOF INNER JOIN (SELECT currency, day, any(s.rate) AS rate FROM rates AS s GROUP BY currency, day) AS r
+    ON r.currency = n.code AND n.day >= r.day;
+
+-- The step that the month has reached, and the rates: those of the first line, where there is one.
+CREATE OR REPLACE TEMPORARY TABLE rated ENGINE = Memory AS
+WITH
+    (n, d) -> intDiv(n, d) + toInt256(2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even,
+    toInt256(10000000000) AS one
+SELECT *,
+       arrayLast(t -> t.1 <= if(by_revenue, toUInt64(sold), toUInt64(sales)), tiers) AS tier,
+       if(tier.1 > 0, tier.2, basis_points) AS share,
+       if(tier.1 > 0, tier.3, fixed) AS amount,
+       multiIf(first_rate > 0, toInt256(toDecimal256(first_rate, 10) * 10000000000), currency = entry_currency, one,
+               sale_day_rate > 0 AND entry_day_rate > 0, half_even(entry_day_rate * one, sale_day_rate), toInt256(0)) AS rate,
+       multiIf(first_rule_currency = rule_currency AND first_rule_rate > 0, toInt256(toDecimal256(first_rule_rate, 10) * 10000000000),
+               rule_currency IN ('', entry_currency), one,
+               rule_day_rate > 0 AND entry_day_rate > 0, half_even(entry_day_rate * one, rule_day_rate), toInt256(0)) AS rule_rate
+FROM ruled
+LEFT JOIN volumes USING (client_id, conversion_key)
+LEFT JOIN (SELECT currency, day, rate AS sale_day_rate FROM day_rates) AS s USING (currency, day)
+LEFT JOIN (SELECT currency AS entry_currency, day, rate AS entry_day_rate FROM day_rates) AS e USING (entry_currency, day)
+LEFT JOIN (SELECT currency AS rule_currency, day, rate AS rule_day_rate FROM day_rates) AS x USING (rule_currency, day)
+LEFT JOIN
+(
+    SELECT client_id, conversion_key, partner_ref, currency AS entry_currency, max(b.rate) AS first_rate,
+           max(b.rule_rate) AS first_rule_rate, any(b.rule_currency) AS first_rule_currency
+    FROM lines AS b GROUP BY client_id, conversion_key, partner_ref, currency
+) AS l USING (client_id, conversion_key, partner_ref, entry_currency)
+LEFT JOIN
+(
+    SELECT client_id, conversion_key, partner_ref, NOT approved AS rejected
+    FROM reviews FINAL
+    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
+) AS w USING (client_id, conversion_key, partner_ref)
+WHERE (rate > 0 OR is_fixed) AND rule_rate > 0;
+
+CREATE OR REPLACE TEMPORARY TABLE computed ENGINE = Memory AS
+WITH
+    (money) -> toInt256(toDecimal256(money, 4) * 10000) AS units,
+    if(is_fixed, units(amount) * rule_rate * 10000, units(base) * share * rate) AS unbounded
+SELECT *,
+       units(revenue) AS revenue_units,
+       units(refunded) AS refunded_units,
+       multiIf(has({whole:Array(String)}, entry_currency), 0, has({thousandths:Array(String)}, entry_currency), 3, 2) AS digits,
+       least(greatest(unbounded, units(minimum) * rule_rate * 10000), units(maximum) * rule_rate * 10000) AS exact
+FROM rated;
+
+CREATE OR REPLACE TEMPORARY TABLE rounded ENGINE = Memory AS
+WITH (n, d) -> intDiv(n, d) + toInt256(2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even
+SELECT *, if(too_late OR rejected, toInt256(0), half_even(exact, toInt256(exp10(18 - digits)))) AS minor
+FROM computed;
+
+CREATE OR REPLACE TEMPORARY TABLE priced ENGINE = Memory AS
+WITH
+    (n, d) -> intDiv(n, d) + toInt256(2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even,
+    (n) -> toDecimal64(toDecimal128(n * toInt256(exp10(4 - digits)), 4) / 10000, 4) AS money
+SELECT
+    client_id, conversion_key, partner_ref, entry_currency AS currency, rule, rule_currency, hold_until, rejected,
+    money(minor) AS earned,
+    money(multiIf(charged_back > 0 OR (revenue_units > 0 AND refunded_units >= revenue_units), minor,
+                  revenue_units = 0, toInt256(0),
+                  half_even(minor * refunded_units, revenue_units))) AS given_back,
+    toDecimal128(toDecimal256(rounded.rate, 10) / 10000000000, 10) AS rate,
+    toDecimal128(toDecimal256(rounded.rule_rate, 10) / 10000000000, 10) AS rule_rate,
+    map('payment', payment, 'revenue', concat(toString(revenue), ' ', rounded.currency), 'base', toString(base),
+        'basis_points', if(is_fixed, '', toString(share)),
+        'fixed', if(is_fixed, concat(toString(amount), ' ', rule_currency), ''),
+        'tier', if(tier.1 > 0, concat('after ', toString(tier.1), ' ', if(by_revenue, rounded.currency, 'sales')), ''),
+        'exact', toString(toDecimal256(exact, 18) / 1000000000000000000),
+        'rate', if(rounded.currency = entry_currency, '', toString(rate)),
+        'too_late', if(too_late, 'after the months that renewals count', ''),
+        'refunded', toString(refunded), 'charged_back', toString(charged_back)) AS arithmetic
+FROM rounded;
+
+CREATE OR REPLACE TEMPORARY TABLE new_lines ENGINE = Memory AS
+WITH
+    targets AS
+    (
+        SELECT client_id, conversion_key, partner_ref, currency, 'earned' AS part, toDecimal128(earned, 4) AS amount
+        FROM priced
+        UNION ALL
+        SELECT client_id, conversion_key, partner_ref, currency, 'reversed', -toDecimal128(given_back, 4)
+        FROM priced
+    ),
+    missing AS
+    (
+        SELECT client_id, conversion_key, partner_ref, currency, part, sum(m.amount) AS amount, sum(m.n) AS n, max(m.hold_until) AS hold_until
+        FROM
+        (
+            SELECT *, 0 AS n, toDateTime64(0, 3, 'UTC') AS hold_until FROM targets
+            UNION ALL
+            SELECT client_id, conversion_key, partner_ref, currency, part, -toDecimal128(l.amount, 4) AS amount, l.n AS n, hold_until
+            FROM lines AS l
+        ) AS m
+        GROUP BY client_id, conversion_key, partner_ref, currency, part
+        HAVING amount != 0
+    )
+SELECT
+    substring(lower(hex(SHA256(concat(toString(m.client_id), ' ', m.conversion_key, ' ', m.partner_ref, ' ', m.currency, ' ', m.part, ' ',
+                                      toString(m.n))))), 1, 32) AS entry_id,
+    m.client_id AS client_id, m.conversion_key AS conversion_key, m.partner_ref AS partner_ref,
+    multiIf(p.partner_ref = '', 'adjustment',
+            m.part = 'earned' AND m.n = 0, 'accrual',
+            m.part = 'earned' AND m.amount < 0 AND p.rejected, 'reversal',
+            m.part = 'earned', 'adjustment',
+            m.amount < 0, 'reversal',
+            a.withdrawn > 0 AND a.charged_back = 0, 'accrual',
+            'adjustment') AS kind,
+    toDecimal64(m.amount, 4) AS amount,
+    m.currency AS currency, p.rule AS rule,
+    if(p.partner_ref = '', m.hold_until, p.hold_until) AS hold_until,
+    toJSONString(mapUpdate(
+        map('cause', multiIf(
+            a.conversion_key = '', 'this is no sale of its own any more: merged with another, or a test',
+            p.partner_ref = '' AND a.partner_ref = m.partner_ref, 'no rule pays for this any more',
+            p.partner_ref = '', concat('by what is known now the sale is ', if(a.partner_ref = '', 'nobody''s', concat('of ', a.partner_ref))),
+            p.rejected AND m.amount < 0, 'rejected in a review',
+            m.part = 'earned' AND m.n = 0, concat('commission for a ', a.payment, if(a.payment IN ('first', 'renewal'), ' payment', '')),
+            m.part = 'earned', 'by what is known now the commission is another',
+            m.amount < 0 AND a.charged_back > 0, 'a dispute withdrew the money',
+            m.amount < 0, 'money was refunded',
+            a.withdrawn > 0 AND a.charged_back = 0, 'the dispute was won: the money came back',
+            'less was refunded than was known')),
+        p.arithmetic)) AS reason,
+    m.part AS part, p.rate AS rate, p.rule_rate AS rule_rate, p.rule_currency AS rule_currency
+FROM missing AS m
+LEFT JOIN answers AS a ON a.client_id = m.client_id AND a.conversion_key = m.conversion_key
+LEFT JOIN priced AS p ON p.client_id = m.client_id AND p.conversion_key = m.conversion_key AND p.partner_ref = m.partner_ref
+    AND p.currency = m.currency;

@@ -1,0 +1,71 @@
+-- Keep what was found. The order matters for a worker that is killed here: what it still has to look at is noted before
+-- what it compares with, and the cursor moves after all of it.
+-- Reads:  facts, pairs, made_clicks, devices, addresses, changed_answers, rule_terms, new_holds, new_lines
+-- Writes: changes, dependencies, attribution_rows, holds, ledger_lines
+-- Twice:  rows carry their identity. Lines of the ledger carry their place: see ledger_lines.
+
+-- An appointment with what does not count yet: a first invoice that waits for its Checkout session.
+INSERT INTO changes
+SELECT counts_from, client_id, 'payment', conversion_key
+FROM reported
+WHERE NOT counts AND NOT is_test;
+
+-- Clicks that are known cannot change: only the one that the payment names, and those still to come, are noted.
+INSERT INTO dependencies
+SELECT DISTINCT client_id, id, conversion_key
+FROM
+(
+    SELECT client_id, arrayJoin(arrayConcat(
+               if(email_hash != '', [email_hash], []), if(click_id != '', [click_id], []),
+               if(customer_ref != '', [concat('customer ', customer_ref)], []),
+               if(subscription != '', [concat('subscription ', subscription)], []),
+               if(promo_code != '', [concat('promo ', promo_code)], []))) AS id, conversion_key
+    FROM facts
+    WHERE is_asked
+    UNION ALL
+    SELECT client_id, device_id, conversion_key FROM devices
+    UNION ALL
+    SELECT client_id, email_hash, conversion_key FROM addresses
+    UNION ALL
+    SELECT client_id, click_id, conversion_key
+    FROM pairs
+    WHERE (client_id, click_id) NOT IN (SELECT client_id, click_id FROM made_clicks)
+    UNION ALL
+    SELECT client_id, concat('won ', click_id), conversion_key FROM answers WHERE click_id != '' AND payment != 'renewal'
+) AS d
+WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+
+-- Another volume of the month for the sales after these, where rules have steps.
+INSERT INTO changes
+SELECT now64(3), r.client_id, 'payment', r.conversion_key
+FROM attribution_rows AS r FINAL
+INNER JOIN
+(
+    SELECT client_id, partner_ref, offer, toStartOfMonth(event_time) AS month, min(c.event_time) AS since
+    FROM
+    (
+        SELECT client_id, partner_ref, offer, event_time FROM changed_answers WHERE partner_ref != ''
+        UNION ALL
+        SELECT client_id, former_partner_ref, former_offer, former_event_time FROM changed_answers WHERE former_partner_ref != ''
+    ) AS c
+    WHERE (client_id, offer) IN (SELECT client_id, offer FROM rule_terms WHERE notEmpty(tiers))
+    GROUP BY client_id, partner_ref, offer, month
+) AS c ON c.client_id = r.client_id AND c.partner_ref = r.partner_ref AND c.offer = r.offer AND c.month = toStartOfMonth(r.event_time)
+WHERE r.client_id IN (SELECT client_id FROM rule_terms WHERE notEmpty(tiers))
+  AND r.event_time >= c.since AND NOT r.gone
+  AND (r.client_id, r.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+
+INSERT INTO attribution_rows (client_id, conversion_key, order_id, partner_ref, offer, click_id, method, reason, payment, event_time,
+                              revenue, refunded, currency, touches, gone)
+SELECT client_id, conversion_key, order_id, partner_ref, offer, click_id, method, reason, payment, event_time, revenue, refunded,
+       currency, touches, gone
+FROM changed_answers;
+
+INSERT INTO holds (client_id, conversion_key, partner_ref, code, evidence)
+SELECT client_id, conversion_key, partner_ref, code, evidence FROM new_holds;
+
+INSERT INTO ledger_lines (entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason, part,
+                          rate, rule_rate, rule_currency)
+SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason, part, rate, rule_rate,
+       rule_currency
+FROM new_lines;

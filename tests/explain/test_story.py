@@ -1,0 +1,326 @@
+"""What ``relo why`` says of payments that the worker has settled. ``ana`` and ``luis`` are refs with the client's id."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from relo_ingest import rates, review
+from relo_ingest.explain import find
+from relo_ingest.explain.facts import Unknown
+
+Story, Why = Any, Callable[[str], str]
+EMAIL = "a" * 64
+
+
+@pytest.fixture
+def shop(story: Story) -> Story:
+    story.partner("ana", "luis")
+    story.rule("tenth", 1000)
+    return story
+
+
+def told(text: str, title: str) -> list[str]:
+    """The sentences under a title."""
+    parts = {part.partition("\n")[0]: part.split("\n")[1:] for part in text.split("\n\n")}
+    return parts.get(title, [])
+
+
+def test_a_sale_by_its_click_with_its_losers_and_its_rounding(shop: Story, why: Why) -> None:
+    ana, luis = shop.ref("ana"), shop.ref("luis")
+    for click_id, partner, at in (
+        ("old", "luis", -90),
+        ("early", "luis", -3),
+        ("late", "ana", -2),
+        ("two", "ana", -1.5),
+    ):
+        shop.click(click_id, partner, at)
+    for click_id in ("old", "early", "late"):
+        shop.seen("d1", click=click_id, at=-2)
+    shop.seen("d1", email=EMAIL, at=-2)
+    shop.seen("d2", email=EMAIL, click="two", at=-1.4)
+    shop.pay("pi_1", -1, "12.35", click_id="late", customer_ref="cus_1", refs=["ch_1"])
+    text = why("pi_1")
+    assert told(text, "What was paid") == [f"12.35 USD on {shop.time(-1):%Y-%m-%d %H:%M:%S} UTC: a first payment."]
+    assert told(text, "What it carried") == [
+        "order: order-pi_1",
+        "customer: cus_1",
+        "click id: late",
+        "other ids: ch_1",
+    ]
+    found = told(text, "What was found")
+    assert found[:2] == [
+        "Device d1: seen with its click.",
+        "Device d2: connected: it shares an address with one of those.",
+    ]
+    assert f"Click old on {luis}'s link" in found[2]
+    assert "89 days before; seen on a device of the payment. It does not count: the window is 60 days." in found[2]
+    assert found[4].startswith(f"Click late on {ana}'s link")
+    assert found[4].endswith("1 day before; named by the payment. It counts.")
+    assert "seen on a connected device. It counts." in found[5]
+    assert found[6:] == ["Looked for, and not found: a promo code and an earlier payment of the same customer."]
+    assert told(text, "Who earns") == [
+        f"{ana} on the offer main, by click_id: the payment names the click late of {shop.time(-2):%Y-%m-%d %H:%M:%S} UTC.",
+        f"{luis} lost with the click early: click_id goes before device here.",
+        f"{ana} lost with the click two: click_id goes before device here.",
+    ]
+    assert told(text, "What is earned") == [
+        f"The rule tenth was in force on {shop.time(-1):%Y-%m-%d}.",
+        "10 % of 12.35 USD is exactly 1.235 USD.",
+        "Rounded half-even to 2 decimals: 1.24 USD.",
+    ]
+    assert told(text, "The ledger")[0].endswith(f"{ana}  accrual  +1.24 USD: commission for a first payment")
+    assert told(text, "When it is due") == [f"{ana}: 1.24 USD, pending until {shop.time(29):%Y-%m-%d}."]
+
+
+def test_a_sale_by_a_device_says_which_click_was_the_last(shop: Story, why: Why) -> None:
+    shop.click("k1", "luis", -3)
+    shop.click("k2", "ana", -2)
+    shop.seen("d", click="k1", at=-3)
+    shop.seen("d", click="k2", email=EMAIL, at=-2)
+    shop.pay("pi_device", -1, email_hash=EMAIL)
+    text = why("pi_device")
+    assert "e-mail hash: aaaaaaaa…" in text
+    assert EMAIL not in text
+    assert "Device d: seen with its e-mail hash." in text
+    assert "is the last one that counts, seen on a device of the payment." in text
+    assert f"{shop.ref('luis')} lost with the click k1: it came earlier, and the last click wins." in text
+
+
+def test_of_many_clicks_the_last_ones_and_the_winner_are_told(shop: Story, why: Why) -> None:
+    for n in range(30):
+        shop.insert(shop.a_click(f"k{n:02}", "ana", -20 + n / 2), shop.a_beacon("d", click=f"k{n:02}", at=-20 + n / 2))
+    shop.pay("pi_many", -1, click_id="k03")
+    text = why("pi_many")
+    told_clicks = [line.split()[1] for line in told(text, "What was found") if line.startswith("Click ")]
+    assert told_clicks == ["k03", *(f"k{n:02}" for n in range(10, 30))]
+    assert "30 clicks; the last of them:" in text
+    assert len(told(text, "Who earns")) == 21
+
+
+def test_a_refund_says_which_share_of_the_commission_goes_back(shop: Story, why: Why) -> None:
+    shop.click("k", "ana", -3)
+    shop.pay("pi_r", -2, "12.35", click_id="k")
+    refund = '{"refund": "re_1", "amount": "2.35", "charge": "ch_r", "status": "succeeded", "created": 1}'
+    shop.insert({"event_type": "refund", "event_name": "refund", "event_time": shop.time(-1), "refs": ["pi_r"],
+                 "revenue": "-2.35", "currency": "USD", "properties": refund})  # fmt: skip
+    text = why("pi_r")
+    assert told(text, "What went back") == [
+        f"{shop.time(-1):%Y-%m-%d %H:%M:%S} UTC: a refund was reported, re_1, 2.35 USD (succeeded).",
+        "Refunded so far: 2.35 USD of 12.35 USD.",
+        "Of the commission goes back: 1.24 USD × 2.35 / 12.35 = 0.235951, rounded half-even 0.24 USD.",
+    ]
+    assert told(text, "The ledger")[1].endswith("reversal  −0.24 USD: money was refunded")
+    assert told(text, "The ledger")[2] == f"Together: {shop.ref('ana')} 1.00 USD."
+
+
+def test_a_dispute_takes_all_back_while_it_lasts(shop: Story, why: Why) -> None:
+    shop.click("k", "ana", -3)
+    shop.pay("pi_d", -2, "50", click_id="k")
+    dispute = '{"dispute": "dp_1", "amount": "50", "charge": "ch_d", "status": "needs_response"}'
+    shop.insert({"event_type": "chargeback", "event_name": "chargeback", "event_time": shop.time(-1), "refs": ["pi_d"],
+                 "revenue": "-50", "currency": "USD", "properties": dispute})  # fmt: skip
+    text = why("pi_d")
+    assert "a dispute withdrew the money, dp_1, 50.00 USD (needs_response)." in text
+    assert "Withdrawn by a dispute: 50.00 USD. While it is, nothing is earned." in text
+    assert told(text, "When it is due") == [f"{shop.ref('ana')}: 0.00 USD. Nothing is left."]
+
+
+def test_a_promo_code_goes_before_a_click(shop: Story, why: Why) -> None:
+    luis = shop.ref("luis")
+    shop.declare(promo_codes=[shop.of_client(code="LUIS10", partner=luis)])
+    shop.click("k", "ana", -2)
+    shop.pay("pi_p", -1, click_id="k", promo_code="luis10")
+    text = why("pi_p")
+    assert f"The promo code luis10 is {luis}'s. It counts." in text
+    assert told(text, "Who earns") == [
+        f"{luis} on the offer main, by promo_code: the code luis10 was used.",
+        f"{shop.ref('ana')} lost with the click k: promo_code goes before click_id here.",
+    ]
+
+
+def test_a_renewal_belongs_to_who_brought_the_customer(shop: Story, why: Why) -> None:
+    ana, luis = shop.ref("ana"), shop.ref("luis")
+    shop.click("k", "ana", -40)
+    shop.click("other", "luis", -2)
+    customer = {"customer_ref": "cus_1", "properties": '{"subscription": "sub_1"}'}
+    shop.pay("in_1", -35, click_id="k", **customer)
+    renewal = {"event_type": "custom", "event_name": "subscription_renewal"}
+    shop.pay("in_2", -1, click_id="other", **customer, **renewal)
+    text = why("in_2")
+    assert ": a renewal." in text
+    assert (
+        f"Earlier payment of the same subscription: 20.00 USD on {shop.time(-35):%Y-%m-%d %H:%M:%S} UTC (in_1), {ana}'s, by click_id."
+        in text
+    )
+    assert told(text, "Who earns") == [
+        f"{ana} on the offer main, by customer: {ana} brought the customer with the payment in_1 of {shop.time(-35):%Y-%m-%d}.",
+        f"{luis} lost with the click other: a renewal belongs to whoever brought the customer.",
+    ]
+    listed = list(find.choices("sub_1", find.payments(shop.client, "sub_1", shop.slug)))
+    assert listed[0] == "sub_1 is known by 2 payments; ask for one of them:"
+    assert [line.split()[-1] for line in listed[1:]] == ["in_1", "in_2"]
+
+
+def test_nobodys_sale_says_what_was_looked_for(shop: Story, why: Why) -> None:
+    shop.pay("pi_none", -1, click_id="nope", promo_code="NOBODY")
+    text = why("pi_none")
+    assert told(text, "What was found") == [
+        "The promo code NOBODY is no partner's.",
+        "The click nope that it names is not one of this client's.",
+        "Looked for, and not found: a device and an earlier payment of the same customer.",
+    ]
+    assert told(text, "Who earns") == [
+        "Nobody: nothing that was found counts. What was seen within 72 hours after the payment still may."
+    ]
+    assert told(text, "What is earned") == told(text, "The ledger") == []
+
+
+def test_a_paused_partners_click_and_code_do_not_count(shop: Story, why: Why) -> None:
+    ana = shop.ref("ana")
+    shop.declare(promo_codes=[shop.of_client(code="ANA", partner=ana)])
+    shop.partner("ana", status="paused")
+    at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)
+    shop.click("k", "ana", -1)
+    shop.pay("pi_paused", at, click_id="k", promo_code="ANA")
+    text = why("pi_paused")
+    assert f"The promo code ANA is {ana}'s. It does not count: {ana} was not active then." in text
+    assert f"named by the payment. It does not count: {ana} was not active then." in text
+
+
+def test_a_hold_says_what_to_do(shop: Story, why: Why) -> None:
+    shop.click("k", "ana", -1)
+    shop.pay("pi_fast", shop.time(-1) + dt.timedelta(seconds=2), click_id="k")
+    text = why("pi_fast")
+    assert told(text, "Holds and reviews")[0].endswith(
+        f"on hold for fast_conversion ({shop.ref('ana')}): 2 s after the click"
+    )
+    assert "on hold until it is reviewed (`relo review`)" in told(text, "When it is due")[0]
+
+
+def test_a_rejection_takes_the_commission_back_and_an_approval_gives_it_again(shop: Story, why: Why) -> None:
+    ana = shop.ref("ana")
+    shop.click("k", "ana", -1)
+    shop.pay("pi_held", shop.time(-1) + dt.timedelta(seconds=2), "50", click_id="k")
+    shop.settle()
+    review.decide(shop.client, "pi_held", approve=False, slug=shop.slug, partner="", note="a friend's card")
+    text = why("pi_held")
+    assert told(text, "Holds and reviews")[1].endswith(
+        f"rejected for {ana}, having seen fast_conversion: a friend's card."
+    )
+    assert [line.split("  ", 1)[1] for line in told(text, "The ledger")[:2]] == [
+        f"{ana}  accrual  +5.00 USD: commission for a first payment",
+        f"{ana}  reversal  −5.00 USD: rejected in a review",
+    ]
+    assert told(text, "When it is due") == [f"{ana}: 0.00 USD. Nothing is left."]
+    sql = "SELECT commission_pending, commission_reversed FROM partner_daily WHERE client_id = {c:UInt32} AND sales > 0"
+    report = shop.client.query(sql, parameters={"c": shop.client_id})
+    assert [tuple(r) for r in report.result_rows] == [({}, {"USD": Decimal(5)})]
+    review.decide(shop.client, "pi_held", approve=True, slug=shop.slug, partner="", note="")
+    text = why("pi_held")
+    assert told(text, "The ledger")[-1] == f"Together: {ana} 5.00 USD."
+    assert told(text, "When it is due") == [f"{ana}: 5.00 USD, pending until {shop.time(29):%Y-%m-%d}."]
+
+
+RULES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "net, with a maximum": (
+        {"basis_points": 1000, "basis": "net_of_tax_and_shipping", "maximum": "3", "currency": "USD"},
+        {"revenue": "50", "properties": '{"tax": "8.00", "shipping": "2"}'},
+        [
+            "It pays on 50.00 USD less 8.00 USD tax and 2.00 USD shipping: 40.00 USD.",
+            "10 % of 40.00 USD is exactly 4.00 USD.",
+            "The rule's maximum of 3.00 USD makes it 3.00 USD.",
+        ],
+    ),
+    "with a minimum": (
+        {"basis_points": 50, "minimum": "1", "currency": "USD"},
+        {"revenue": "20"},
+        ["0.5 % of 20.00 USD is exactly 0.10 USD.", "The rule's minimum of 1.00 USD makes it 1.00 USD."],
+    ),
+    "fixed": ({"fixed": "7.5", "currency": "USD"}, {"revenue": "20"}, ["It pays a fixed 7.50 USD."]),
+    "in yen": (
+        {"basis_points": 1500},
+        {"revenue": "999", "currency": "JPY"},
+        ["15 % of 999 JPY is exactly 149.85 JPY.", "Rounded half-even to 0 decimals: 150 JPY."],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", RULES)
+def test_the_arithmetic_is_told(story: Story, why: Why, case: str) -> None:
+    rule, payment, expected = RULES[case]
+    story.partner("ana")
+    story.declare(commission_rules=[story.of_client(name="r", offer="main", **rule)])
+    story.click("k", "ana", -2)
+    story.pay("pi_1", -1, click_id="k", **payment)
+    assert told(why("pi_1"), "What is earned")[1:] == expected
+
+
+def test_a_step_of_the_month_is_told(story: Story, why: Why) -> None:
+    story.partner("ana")
+    steps = [{"after": 1, "basis_points": 2000}]
+    story.declare(commission_rules=[story.of_client(name="r", offer="main", basis_points=1000, tiers=steps)])
+    start = (story.time(0).replace(day=1) - dt.timedelta(days=1)).replace(day=3)
+    story.click("k", "ana", start)
+    for n in (1, 2):
+        story.pay(f"pi_{n}", start + dt.timedelta(hours=n), click_id="k")
+    assert told(why("pi_2"), "What is earned")[1:] == [
+        "The month's step after 1 sales was reached before this sale.",
+        "20 % of 20.00 USD is exactly 4.00 USD.",
+    ]
+
+
+def test_an_exchange_rate_is_told_and_so_is_a_missing_one(story: Story, why: Why) -> None:
+    story.declare(partners=[story.of_client(ref=story.ref("eva"), offers=["main"], currency="EUR")])
+    story.rule("tenth", 1000)
+    story.click("k", "eva", -2)
+    story.pay("pi_fx", -1, "12.34", click_id="k")
+    missing = told(why("pi_fx"), "What is earned")
+    assert missing == [
+        "Nothing yet: the rule tenth applies, and an exchange rate of that day or the 7 before is missing."
+    ]
+    day = story.time(-1).date()
+    rates.write(story.client, {(day, "EUR"): Decimal(1), (day, "USD"): Decimal("1.25")}, "EUR", "rates.csv")
+    assert told(why("pi_fx"), "What is earned")[1:] == [
+        "10 % of 12.34 USD is exactly 1.234 USD; at the day's rate of 0.8 that is 0.9872 EUR.",
+        "Rounded half-even to 2 decimals: 0.99 EUR.",
+    ]
+
+
+def test_a_sale_that_no_rule_pays_for_says_so(story: Story, why: Why) -> None:
+    story.partner("ana")
+    story.rule("renewals", 1000, applies_to=["renewal"])
+    story.click("k", "ana", -2)
+    story.pay("pi_1", -1, click_id="k")
+    assert told(why("pi_1"), "What is earned") == [
+        f"Nothing: no commission rule of the offer main pays {story.ref('ana')} for a first payment of that time."
+    ]
+
+
+def test_a_test_payment_earns_nothing(shop: Story, why: Why) -> None:
+    shop.pay("pi_test", -1, is_test=True)
+    assert "It was made in test mode: it earns nothing." in why("pi_test")
+
+
+def test_a_payment_is_found_by_any_of_its_ids(shop: Story, why: Why) -> None:
+    shop.pay("in_9", -1, refs=["pi_9", "ch_9", "cs_9"], customer_ref="cus_9")
+    whole = why("in_9")
+    for name in ("order-in_9", "pi_9", "ch_9", "cs_9", "cus_9"):
+        assert why(name) == whole
+
+
+def test_what_is_not_known_is_an_error(shop: Story) -> None:
+    with pytest.raises(Unknown, match="no payment of any client is known by in_0; expected a conversion key"):
+        find.payments(shop.client, "in_0")
+    with pytest.raises(Unknown, match="there is no client nobody"):
+        find.payments(shop.client, "in_0", "nobody")
+    refund = {"event_type": "refund", "event_name": "refund", "refs": ["ch_lost"], "revenue": "-1", "currency": "USD"}
+    shop.insert({**refund, "properties": '{"refund": "re_9", "amount": "1", "charge": "ch_lost"}'})
+    with pytest.raises(
+        Unknown, match="ch_lost was named by a refund or dispute, and no payment has come in for it yet"
+    ):
+        find.payments(shop.client, "ch_lost", shop.slug)
