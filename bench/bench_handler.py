@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from bench.harness import inprocess, machine
+from bench.harness import requests as requests_of
 from bench.harness.duel import Duel, Spread
 from bench.harness.report import Answer, at_least, at_most
 from bench.peers import null_handler
@@ -39,7 +40,7 @@ class _Block(msgspec.Struct):
 
 
 def answers(full: bool) -> Iterator[Answer]:
-    found = machine.in_fresh_process(measure, 200 if full else 30)
+    found = machine.in_fresh_process(machine.SERVER, measure, 200 if full else 30)
     over = Spread.of([ours - floor for ours, floor in zip(found.relo, found.null, strict=True)])
     yield Answer(
         question="handler without a server, over the null handler",
@@ -83,7 +84,7 @@ def requests(count: int, events: int) -> list[tuple[inprocess.Message, bytes]]:
     now = time.time_ns() // 1_000_000
     bodies = []
     for _ in range(count):
-        beacons = [inprocess.beacon(ulid.new(), now) for _ in range(events)]
+        beacons = [requests_of.page_view(ulid.new(), now) for _ in range(events)]
         bodies.append(msgspec.json.encode(beacons if events > 1 else beacons[0]))
     return [(inprocess.scope("/e", body), body) for body in bodies]
 

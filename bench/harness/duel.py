@@ -15,7 +15,7 @@ import msgspec
 
 T = TypeVar("T")
 
-ROUNDS, MOST_ROUNDS = 5, 15
+ROUNDS, MOST_ROUNDS = 5, 10
 NOISY = 0.15
 
 
@@ -45,6 +45,10 @@ class Spread(msgspec.Struct):
 
     def __str__(self) -> str:
         return "too noisy" if self.noisy else f"{self.median:.2f}"
+
+    def times(self, what: str) -> str:
+        """As a ratio in words, unless it is too noisy to be one."""
+        return str(self) if self.noisy else f"{self} × {what}"
 
 
 class Duel(Generic[T]):

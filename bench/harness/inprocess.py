@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from bench.harness.requests import HEADERS
 from bench.harness.servers import UNLIMITED, free_port
 
 Message = dict[str, Any]
@@ -25,40 +26,6 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 BETWEEN_TICKS = 64
 """Requests between two turns of the event loop: as with 64 connections that all have one waiting."""
-
-HEADERS = (
-    ("host", "127.0.0.1:4080"),
-    ("user-agent", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"),
-    ("sec-ch-ua", '"Chromium";v="142", "Google Chrome";v="142", "Not_A Brand";v="99"'),
-    ("sec-ch-ua-mobile", "?0"),
-    ("sec-ch-ua-platform", '"Windows"'),
-    ("accept", "*/*"),
-    ("origin", "https://shop.example.com"),
-    ("sec-fetch-site", "cross-site"),
-    ("sec-fetch-mode", "cors"),
-    ("sec-fetch-dest", "empty"),
-    ("referer", "https://shop.example.com/"),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
-    ("accept-language", "en-US,en;q=0.9,es;q=0.8"),
-    ("content-type", "application/json"),
-)
-
-
-def beacon(event_id: str, at_ms: int) -> dict[str, Any]:
-    """A page view as r.js sends it; ``loads/beacon.lua`` sends the same."""
-    return {
-        "client_id": 1,
-        "event": "page",
-        "event_id": event_id,
-        "ts": at_ms,
-        "cid": "01JD4Z5G7QH8M3N2P1R0S9T8V7",
-        "did": "01JD4Z5G7QH8M3N2P1R0S9T8V7",
-        "url": "https://shop.example.com/products/linen-shirt?variant=sand&size=m",
-        "referrer": "https://shop.example.com/",
-        "title": "Linen shirt in sand, Demo shop",
-        "lang": "en-US",
-        "screen": "1920x1080",
-    }
 
 
 def scope(path: str, body: bytes) -> Message:

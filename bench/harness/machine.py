@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -23,7 +25,20 @@ SERVER = CORES[0]
 LOAD = CORES[1 % len(CORES)]
 ENGINE = CORES[2] if len(CORES) > 2 else LOAD
 
-PACKAGES = ("granian", "uvloop", "msgspec", "chdb", "clickhouse-connect", "fastapi", "pydantic", "uvicorn", "stripe")
+PACKAGES = (
+    "granian",
+    "uvloop",
+    "msgspec",
+    "chdb",
+    "clickhouse-connect",
+    "redis",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
+    "stripe",
+)
+
+PROGRAMS = (("wrk", "-v"), ("nginx", "-v"), ("node", "-v"), ("redis-server", "-v"), ("cc", "--version"))
 
 
 def describe() -> dict[str, str]:
@@ -37,6 +52,7 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "relo_ingest": _revision(),
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        "programs": ", ".join(_first_version(*command) for command in PROGRAMS),
     }
 
 
@@ -52,6 +68,16 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "missing"
+
+
+def _first_version(program: str, option: str) -> str:
+    """What a program says of itself, cut behind the first number with a dot."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+    if not found:
+        return f"{program} missing"
+    said = subprocess.run([found, option], capture_output=True, text=True)
+    version_text = re.search(r"\d+\.[\w.]+", said.stdout + said.stderr)
+    return f"{program} {version_text[0] if version_text else 'of unknown version'}"
 
 
 def _revision() -> str:
@@ -108,9 +134,9 @@ def largest_rss(pid: int) -> tuple[int, int]:
 RSS = ("VmRSS", "RssAnon")
 
 
-def in_fresh_process(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The function's result from a new interpreter that runs on the server's core alone."""
+def in_fresh_process(core: int, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """The function's result from a new interpreter that runs on that core alone."""
     with ProcessPoolExecutor(
-        1, mp_context=get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, {SERVER})
+        1, mp_context=get_context("spawn"), initializer=os.sched_setaffinity, initargs=(0, {core})
     ) as pool:
         return pool.submit(function, *args, **kwargs).result()

@@ -34,16 +34,15 @@ def free_port() -> int:
 class Server:
     """A process, and what it started, that listens on ``port``."""
 
-    def __init__(
-        self, name: str, arguments: Sequence[str], cores: set[int], port: int, log: Path, **env: object
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], cores: set[int], port: int, log: Path, **env: object) -> None:
         self.name = name
         self.port = port
         self._log = log
+        self._ended = False
 
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*machine.on(cores), sys.executable, *arguments],
+                [*machine.on(cores), *command],
                 env=clean_environment(**env),
                 cwd=log.parent,
                 stdout=output,
@@ -61,8 +60,14 @@ class Server:
         while self.get(path) not in statuses:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{self.name} did not start: {self._log.read_text()[-2000:]}")
-            time.sleep(0.05)
+            time.sleep(0.01)
         return self
+
+    def accepts(self) -> bool:
+        """Whether it takes connections."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def get(self, path: str) -> int:
         """The status of one GET; 0 when nothing answers."""
@@ -84,7 +89,10 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the process and all of its session."""
+        """SIGKILL to the process and all of its session, once."""
+        if self._ended:
+            return
+        self._ended = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -107,16 +115,36 @@ class Directory:
         self.servers: list[Server] = []
 
     def start(self, name: str, arguments: Sequence[str], core: int | set[int], port: int, **env: object) -> Server:
-        cores = core if isinstance(core, set) else {core}
-        server = Server(name, arguments, cores, port, self.path / f"{name}.log", **env)
+        """A Python program on a core, or on some."""
+        return self._start(name, [sys.executable, *arguments], core if isinstance(core, set) else {core}, port, **env)
+
+    def redis(self) -> Server:
+        """A real redis-server without persistence, on the core of the load."""
+        port = free_port()
+        command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        server = self._start("redis", command, {machine.LOAD}, port)
+        until = time.monotonic() + START_TIMEOUT_S
+        while not server.accepts():
+            if time.monotonic() > until:
+                raise RuntimeError("redis-server did not start")
+            time.sleep(0.01)
+        return server
+
+    def _start(self, name: str, command: Sequence[str], cores: set[int], port: int, **env: object) -> Server:
+        server = Server(name, command, cores, port, self.path / f"{name}.log", **env)
         self.servers.append(server)
         return server
 
     def peer(self, name: str, module: str, *arguments: str) -> Server:
-        """A contender of ``bench.peers`` on the server's core, once it answers."""
+        """A contender of ``bench.peers`` on the server's core, once it answers. It may become another program."""
         port = free_port()
         server = self.start(name, ["-m", f"bench.peers.{module}", str(port), *arguments], machine.SERVER, port)
-        return server.wait_until("/", (200, 204, 404, 405))
+        return server.wait_until("/", (200, 204, 302, 404, 405))
+
+    def engine(self, name: str, data_dir: Path, port: int) -> Server:
+        """``relo clickhouse`` on the core of the engine, once it answers."""
+        env = {"RELO_DATA_DIR": data_dir, "RELO_CLICKHOUSE_EMBEDDED_PORT": port}
+        return self.start(name, ["-m", "relo_ingest", "clickhouse"], machine.ENGINE, port, **env).wait_until("/ping")
 
 
 @contextlib.contextmanager
@@ -153,28 +181,42 @@ class Product:
         self.clickhouse = self.start_clickhouse()
         self._relo("migrate")
         self._relo("apply", str(resources.files("relo_ingest") / "relo.example.toml"))
-        port = int(str(self._env["RELO_INGEST_PORT"]))
-        cores = cores or {machine.SERVER}
-        arguments = ["-m", "relo_ingest", "ingest"]
-        self.ingest = where.start(name, arguments, cores, port, **self._env).wait_until("/health/ready")
+        self._cores = cores or {machine.SERVER}
+        self.ingest = self.start_ingest()
+
+    def start_ingest(self) -> Server:
+        arguments, port = ["-m", "relo_ingest", "ingest"], int(str(self._env["RELO_INGEST_PORT"]))
+        self.ingest = self._where.start(self._name, arguments, self._cores, port, **self._env)
+        return self.ingest.wait_until("/health/ready")
 
     def start_clickhouse(self) -> Server:
         port = int(str(self._env["RELO_CLICKHOUSE_EMBEDDED_PORT"]))
-        arguments = ["-m", "relo_ingest", "clickhouse"]
-        name = f"{self._name}-clickhouse"
-        self.clickhouse = self._where.start(name, arguments, machine.ENGINE, port, **self._env).wait_until("/ping")
+        self.clickhouse = self._where.engine(f"{self._name}-clickhouse", self.data_dir, port)
         return self.clickhouse
+
+    @property
+    def environment(self) -> dict[str, object]:
+        """Settings of every process of this product."""
+        return self._env
 
     def events_in_clickhouse(self) -> int:
         """Rows of ``events``, once no sealed segment waits any more."""
         until = time.monotonic() + START_TIMEOUT_S
         time.sleep(2)  # the age of a segment, and the flush
-        while any(self.data_dir.glob("spool/*/*.sealed")) and time.monotonic() < until:
+        while self.waiting_bytes() and time.monotonic() < until:
             time.sleep(0.2)
         connection = http.client.HTTPConnection("127.0.0.1", self.clickhouse.port, timeout=30)
         with contextlib.closing(connection):
             connection.request("POST", "/", "SELECT count() FROM events")
             return int(connection.getresponse().read())
+
+    def waiting_bytes(self) -> int:
+        """Size of the sealed segments: what ClickHouse does not have yet, without the second that is being written."""
+        total = 0
+        for path in self.data_dir.glob("spool/*/*.sealed"):
+            with contextlib.suppress(FileNotFoundError):
+                total += path.stat().st_size
+        return total
 
     def _relo(self, *arguments: str) -> None:
         subprocess.run(

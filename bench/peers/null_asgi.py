@@ -1,8 +1,8 @@
-"""The null handler on granian: ``python -m bench.peers.null_asgi PORT``."""
+"""A null handler on a server: ``python -m bench.peers.null_asgi PORT granian|uvicorn [app|told]``."""
 
+import importlib
 import sys
 
-from bench.peers.on_granian import serve
-
 if __name__ == "__main__":
-    serve("bench.peers.null_handler:app", int(sys.argv[1]))
+    port, server, handler = (*sys.argv[1:], "app")[:3]
+    importlib.import_module(f"bench.peers.on_{server}").serve(f"bench.peers.null_handler:{handler}", int(port))
