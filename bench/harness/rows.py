@@ -13,6 +13,7 @@ from relo_ingest._fast.segment import Segment
 from relo_ingest.events import COLUMNS, Event
 from relo_ingest.ingest import beacon
 from relo_ingest.ingest.privacy import Redactor
+from relo_ingest.ingest.visitor import Visitor
 
 CAPACITY, MOST_ROWS = 8 << 20, 20_000
 
@@ -20,8 +21,8 @@ CAPACITY, MOST_ROWS = 8 << 20, 20_000
 def page_view() -> Event:
     at_ms = time.time_ns() // 1_000_000
     body = msgspec.json.encode(requests.page_view(ulid.new(), at_ms))
-    sender = beacon.Sender(at_ms, "203.0.113.0", requests.HEADERS[1][1], "", False)
-    return beacon.to_event(*beacon.decode(body), sender, Redactor(()))
+    visitor = Visitor(requests.HEADERS[1][1], False, "", False)
+    return beacon.to_event(*beacon.decode(body), at_ms, "203.0.113.0", visitor, Redactor(()))
 
 
 def new_segment(directory: Path) -> Segment:

@@ -11,9 +11,9 @@ MARKS_KEY: Final = "_relo_marks"
 class RowTooLarge(ValueError):
     """The row would not even fit into an empty segment."""
 
-def append(segment: Segment, event: Event) -> bool:
-    """Encodes the event into the segment and commits it. False, and nothing changed, when it does not fit:
-    seal the segment and open another.
+def append(segment: Segment, event: Event) -> int:
+    """Encodes the event into the segment and commits it; how many rows the segment has now. 0, and nothing changed,
+    when it does not fit: seal the segment and open another.
 
     Each column by its kind (``relo_ingest.events.Column``), in RowBinary
     (https://clickhouse.com/docs/interfaces/formats/RowBinary):

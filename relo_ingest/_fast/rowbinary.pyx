@@ -393,15 +393,15 @@ def encode(object event) -> bytes:
         room *= 2
 
 
-cdef bint _append_rarely(Segment segment, object event) except -1:
+cdef uint32_t _append_rarely(Segment segment, object event) except? 0:
     # No room, or marks. Everything Python is done on a copy outside, then the row is taken over in one go.
     cdef bytes row = encode(event)
     if <size_t>PyBytes_GET_SIZE(row) > segment._capacity:
         raise RowTooLarge(f"a row of {len(row)} bytes fits no segment of {segment._capacity}")
-    return segment.append_raw(row)
+    return segment._rows if segment.append_raw(row) else 0
 
 
-def append(Segment segment not None, object event) -> bool:
+def append(Segment segment not None, object event) -> int:
     cdef uint8_t marks[MOST_COLUMNS]
     cdef size_t size = 0
     cdef unsigned char *tail
@@ -412,7 +412,7 @@ def append(Segment segment not None, object event) -> bool:
     if _write_row(<PyObject *>event, tail, tail + segment.room(), None, marks, &size) != WRITTEN:
         return _append_rarely(segment, event)
     segment.commit(size)
-    return True
+    return segment._rows
 
 
 _make_plan()

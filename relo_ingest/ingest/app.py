@@ -80,7 +80,9 @@ class App:
         try:
             if in_flight.running > self._most_running:
                 raise RequestRefused(TOO_BUSY)
-            outcome = await _handler(scope)(services, scope, receive, send)
+            methods = ROUTES.get(scope["path"])
+            handler = (methods and methods.get(scope["method"])) or _unusual_handler(scope)
+            outcome = await handler(services, scope, receive, send)
         except RequestRefused as refused:
             outcome = REFUSED[refused.problem]
             _log_refusal(refused.problem, scope)
@@ -161,7 +163,8 @@ class App:
             await asyncio.sleep(FOLD_EVERY_S)
 
 
-def _handler(scope: Scope) -> Handler:
+def _unusual_handler(scope: Scope) -> Handler:
+    """For what is not a path and a method of ROUTES. Raises RequestRefused."""
     path, method = scope["path"], scope["method"]
     methods = ROUTES.get(path) or _methods_by_prefix(path)
     handler = methods.get(method)

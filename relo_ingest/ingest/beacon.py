@@ -15,6 +15,7 @@ from relo_ingest.events import Event
 from relo_ingest.ingest.http import UNREADABLE
 from relo_ingest.ingest.privacy import Redactor, without_addresses
 from relo_ingest.ingest.properties import storable
+from relo_ingest.ingest.visitor import Visitor
 from relo_ingest.money import scaled_from_decimal
 
 PAST_MS = 30 * 86_400_000
@@ -116,20 +117,11 @@ def from_query(pairs: list[tuple[str, str]]) -> tuple[Beacon, Extras]:
         raise _refusal(error) from None
 
 
-class Sender(msgspec.Struct, gc=False):
-    """What all events of one request share; ``received_at`` is Unix milliseconds."""
-
-    received_at: int
-    ip: str
-    user_agent: str
-    bot_reason: str
-    is_private: bool
-    """It sent Global Privacy Control or Do Not Track."""
-
-
-def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor) -> Event:
-    """The row of a beacon. Raises RequestRefused(INVALID_EVENT)."""
-    event_id, ts, name, received_at = beacon.event_id, beacon.ts, beacon.event, sender.received_at
+def to_event(
+    beacon: Beacon, extras: Extras, received_at: int, network: str, visitor: Visitor, redactor: Redactor
+) -> Event:
+    """The row of a beacon that came at ``received_at`` (Unix ms). Raises RequestRefused(INVALID_EVENT)."""
+    event_id, ts, name = beacon.event_id, beacon.ts, beacon.event
     if event_id:
         try:
             event_id = ulid.normalize(event_id)
@@ -169,10 +161,10 @@ def to_event(beacon: Beacon, extras: Extras, sender: Sender, redactor: Redactor)
         redactor.redact(beacon.url),
         redactor.redact(beacon.referrer) if beacon.referrer else "",
         without_addresses(beacon.title) if "@" in beacon.title else beacon.title,
-        sender.user_agent,
-        sender.ip,
-        sender.bot_reason != "",
-        sender.bot_reason,
+        visitor.agent,
+        network,
+        visitor.is_bot,
+        visitor.bot_reason,
         beacon.lang,
         beacon.screen,
         _properties(beacon, extras) if beacon.props or extras or beacon.user_id or beacon.products else b"{}",

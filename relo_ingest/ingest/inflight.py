@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import current_task
 from typing import Any
 
 from relo_ingest.errors import BODY_TOO_LARGE, BODY_TOO_SLOW, CLIENT_DISCONNECTED, RequestRefused
@@ -39,17 +40,14 @@ class InFlight:
         Raises RequestRefused: BODY_TOO_LARGE beyond ``limit`` bytes, BODY_TOO_SLOW when it is not complete in time,
         CLIENT_DISCONNECTED when the sender went away.
         """
-        task = asyncio.current_task(self._loop)
-        assert task is not None
-        length = int(content_length) if content_length.isdigit() else NOT_TOLD
+        task: Any = current_task(self._loop)
         waiting = self._waiting
         waiting[task] = self._now
         try:
             message = await receive()
-            if message["type"] != "http.request" or (
-                message.get("more_body") and len(message.get("body", b"")) != length
-            ):
-                return await _read_chunks(message, receive, limit, length)
+            body: bytes = message.get("body", b"")
+            if message["type"] != "http.request" or (message.get("more_body") and b"%d" % len(body) != content_length):
+                return await _read_chunks(message, receive, limit, content_length)
         except asyncio.CancelledError:
             if waiting[task] != EXPIRED:
                 raise
@@ -57,7 +55,6 @@ class InFlight:
             raise RequestRefused(BODY_TOO_SLOW) from None
         finally:
             del waiting[task]
-        body: bytes = message.get("body", b"")
         if len(body) > limit:
             raise RequestRefused(BODY_TOO_LARGE)
         return body
@@ -72,7 +69,8 @@ class InFlight:
             task.cancel()
 
 
-async def _read_chunks(message: Message, receive: Receive, limit: int, length: int) -> bytes:
+async def _read_chunks(message: Message, receive: Receive, limit: int, content_length: bytes) -> bytes:
+    length = int(content_length) if content_length.isdigit() else NOT_TOLD
     chunks: list[bytes] = []
     size = 0
     while True:

@@ -13,12 +13,14 @@ import msgspec
 from msgspec import Meta
 
 from relo_ingest._fast import ulid
+from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import INVALID_EVENT, MALFORMED_JSON, NOT_READY, UNKNOWN_REF, RequestRefused
 from relo_ingest.events import Event
-from relo_ingest.ingest import bots, signals
-from relo_ingest.ingest.http import CORS, UNREADABLE, Receive, Scope, Send, header, respond
+from relo_ingest.ingest import signals
+from relo_ingest.ingest.http import CORS, UNREADABLE, Receive, Scope, Send, respond
 from relo_ingest.ingest.links import click_properties
 from relo_ingest.ingest.services import Services
+from relo_ingest.ingest.visitor import TELLING_HEADERS, Visitor
 from relo_ingest.outcomes import LANDING_CLICK_STORED, Outcome
 
 MAX_BODY = 16 << 10
@@ -39,6 +41,7 @@ class LandingClick(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(LandingClick).decode
+PICK = Picker(b"x-forwarded-for", group=TELLING_HEADERS).pick
 
 
 async def post_click(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -53,10 +56,11 @@ async def post_click(services: Services, scope: Scope, receive: Receive, send: S
     snapshot = services.registry.snapshot
     if not snapshot.version:
         raise RequestRefused(NOT_READY)
-    event = _event(services, scope, click, _query(click.url))
-    if any(header(scope, name) == b"1" for name in signals.HEADERS):
-        if snapshot.clients[event.client_id].respects_signals:
-            event = signals.anonymous(event)
+    forwarded_for, told = PICK(scope["headers"])
+    visitor, network = services.visitors.visitor(told), services.visitors.network(scope, forwarded_for)
+    event = _event(services, visitor, network, click, _query(click.url))
+    if visitor.is_private and snapshot.clients[event.client_id].respects_signals:
+        event = signals.anonymous(event)
     services.quota.take(event.client_id)
     services.spool.append(event)
     services.counts.events += 1
@@ -64,7 +68,9 @@ async def post_click(services: Services, scope: Scope, receive: Receive, send: S
     return LANDING_CLICK_STORED
 
 
-def _event(services: Services, scope: Scope, click: LandingClick, query: dict[str, str]) -> Event:
+def _event(
+    services: Services, visitor: Visitor, network: str, click: LandingClick, query: dict[str, str]
+) -> Event:
     """The row of a click. Raises RequestRefused."""
     link = services.registry.snapshot.links.get(query.pop("ref", ""))
     if link is None or link.client_id != click.client_id:
@@ -79,9 +85,6 @@ def _event(services: Services, scope: Scope, click: LandingClick, query: dict[st
         del query["offer"]
     else:  # a parameter of the site's own
         offer = link.default.offer
-    user_agent, bot_reason = services.visitors.agent(header(scope, b"user-agent"))
-    if not bot_reason:
-        bot_reason = bots.by_purpose(header(scope, name) for name in bots.PURPOSE_HEADERS)
     return Event(
         event_id=click_id,
         client_id=link.client_id,
@@ -97,10 +100,10 @@ def _event(services: Services, scope: Scope, click: LandingClick, query: dict[st
         offer=offer,
         url=services.redactor.redact(click.url),
         referrer=services.redactor.redact(click.referrer),
-        user_agent=user_agent,
-        ip=services.visitors.network(scope, header(scope, b"x-forwarded-for")),
-        is_bot=bot_reason != "",
-        bot_reason=bot_reason,
+        user_agent=visitor.agent,
+        ip=network,
+        is_bot=visitor.is_bot,
+        bot_reason=visitor.bot_reason,
         properties=click_properties(services, query) if query else b"{}",
     )
 

@@ -14,11 +14,12 @@ from relo_ingest._fast import signature, ulid
 from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import BAD_SIGNATURE, INVALID_EVENT, RequestRefused
 from relo_ingest.events import Event
-from relo_ingest.ingest import bots, fallback
+from relo_ingest.ingest import fallback
 from relo_ingest.ingest.click_cookies import cookie, is_repeat
 from relo_ingest.ingest.http import NO_STORE, Headers, Receive, Scope, Send
 from relo_ingest.ingest.properties import storable
 from relo_ingest.ingest.services import Services
+from relo_ingest.ingest.visitor import TELLING_HEADERS
 from relo_ingest.outcomes import CLICK_STORED, LINK_SHOWN, Outcome
 from relo_ingest.registry.landing import Landing, split_at_click_id
 from relo_ingest.registry.short_links import PATH as SHORT_PREFIX
@@ -41,16 +42,16 @@ EMPTY = (b"content-length", b"0")
 EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
 Parameters = dict[str, str]
-Pick = Callable[[Iterable[tuple[bytes, bytes]]], list[bytes]]
+Pick = Callable[[Iterable[tuple[bytes, bytes]]], tuple[Any, ...]]
 
 _encode = msgspec.json.encode
 
 
 def headers_of_links(settings: Ingest) -> Pick:
-    """Picks what a click needs of a request's headers, those of ``bots`` last."""
+    """Picks what a click needs of a request's headers, the TELLING_HEADERS last."""
     country = settings.country_header.lower().encode() or b"no such header"
-    own = (b"user-agent", b"referer", b"cookie", b"x-forwarded-for", b"x-forwarded-proto", b"relo-signature", country)
-    return Picker(*own, *bots.PURPOSE_HEADERS).pick
+    own = (b"referer", b"cookie", b"x-forwarded-for", b"x-forwarded-proto", b"relo-signature", country)
+    return Picker(*own, group=TELLING_HEADERS).pick
 
 
 async def get_link(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
@@ -119,17 +120,14 @@ def _click(services: Services, scope: Scope, link: Link, query: Parameters, code
     """Record the click; returns the headers of the answer. Raises RequestRefused, and then nothing is stored."""
     visitors = services.visitors
     picked = services.pick_for_links(scope["headers"])
-    user_agent, referrer, cookies, forwarded_for, forwarded_proto, signed, country, *purposes = picked
+    referrer, cookies, forwarded_for, forwarded_proto, signed, country, told = picked
     received_at = time.time_ns() // 1_000_000
     if signed:
         clicked_at = _clicked_at(services, scope, signed, query, link.client_id, received_at)
         click_id = ulid.new_at(clicked_at)
     else:
         clicked_at, click_id = received_at, ulid.new()
-    agent, bot_reason = visitors.agent(user_agent)
-    if not bot_reason and any(purposes):
-        bot_reason = bots.by_purpose(purposes)
-
+    visitor = visitors.visitor(told)
     del query["ref"]
     landing = link.landings.get(query.pop("offer", ""), link.default)
     to = query.pop("to", "")
@@ -184,10 +182,10 @@ def _click(services: Services, scope: Scope, link: Link, query: Parameters, code
         page,
         services.redactor.redact(referrer.decode("utf-8", "replace")) if referrer else "",
         "",  # title
-        agent,
+        visitor.agent,
         visitors.network(scope, forwarded_for),
-        bot_reason != "",
-        bot_reason,
+        visitor.is_bot,
+        visitor.bot_reason,
         "",  # lang
         "",  # screen
         click_properties(services, query, notes) if query or notes else b"{}",
@@ -203,7 +201,7 @@ def _click(services: Services, scope: Scope, link: Link, query: Parameters, code
         NO_STORE,
     ]
     # Not for a repeat, or somebody who clicks every 29 minutes would never count again; not for what nobody looked at.
-    if landing.dedup_ms and not bot_reason and not repeats:
+    if landing.dedup_ms and not visitor.is_bot and not repeats:
         headers.append((b"set-cookie", services.click_cookies.of_link(landing, own, secure)))
     return headers
 

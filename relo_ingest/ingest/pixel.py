@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import time
+from time import time_ns
 from typing import Any
 
 from relo_ingest._fast.headers import Picker
@@ -15,8 +15,8 @@ from relo_ingest.errors import (
     UNSUPPORTED_MEDIA_TYPE,
     RequestRefused,
 )
-from relo_ingest.ingest import beacon, bots, pixel_cookies, signals
-from relo_ingest.ingest.beacon import Beacon, Extras, Sender
+from relo_ingest.ingest import beacon, pixel_cookies, signals
+from relo_ingest.ingest.beacon import Beacon, Extras
 from relo_ingest.ingest.http import (
     CORS,
     NO_STORE,
@@ -29,6 +29,7 @@ from relo_ingest.ingest.http import (
     respond_json,
 )
 from relo_ingest.ingest.services import Services
+from relo_ingest.ingest.visitor import TELLING_HEADERS, Visitor
 from relo_ingest.outcomes import (
     BEACON_PARTLY_STORED,
     BEACON_STORED,
@@ -43,24 +44,27 @@ MAX_EVENTS = 500
 
 GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
 
-SENDER_HEADERS = (b"user-agent", b"x-forwarded-for", *signals.HEADERS, *bots.PURPOSE_HEADERS)
-PICK = Picker(b"content-type", b"content-length", *SENDER_HEADERS).pick
+PICK = Picker(b"content-type", b"content-length", b"x-forwarded-for", group=TELLING_HEADERS).pick
 USUAL_TYPES = frozenset(
     (b"text/plain;charset=UTF-8", b"application/json", b"text/plain", b"text/plain;charset=utf-8", b"")
 )
 NO_CONTENT: dict[str, Any] = {"type": "http.response.start", "status": 204, "headers": [CORS]}
 EMPTY_BODY: dict[str, Any] = {"type": "http.response.body", "body": b""}
 
+Sender = tuple[int, str, Visitor]
+"""What all events of one request share: when it came (Unix ms), the network it came from, what it says of itself."""
+
 
 async def post_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """One beacon or an array of up to 500. 204; 200 with the refusals when only a part was taken."""
-    content_type, content_length, *about_sender = PICK(scope["headers"])
+    content_type, content_length, forwarded_for, told = PICK(scope["headers"])
     if content_type not in USUAL_TYPES:
         _check_type(content_type)
     if len(content_length) > 6 and int(content_length) > MAX_BODY:
         raise RequestRefused(BODY_TOO_LARGE)
     body = await services.in_flight.read_body(receive, MAX_BODY, content_length)
-    sender = _sender(services, scope, *about_sender)
+    visitors = services.visitors
+    sender = time_ns() // 1_000_000, visitors.network(scope, forwarded_for), visitors.visitor(told)
     if body[:1] != b"{" and body.lstrip()[:1] == b"[":
         return await _post_array(services, scope, sender, send, body)
     if len(body) > MAX_SINGLE:
@@ -100,9 +104,11 @@ async def _post_array(services: Services, scope: Scope, sender: Sender, send: Se
 
 async def get_beacon(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """A beacon in the query, answered with a 1×1 GIF: for pages that can only load an image."""
-    _, _, *about_sender = PICK(scope["headers"])
+    _, _, forwarded_for, told = PICK(scope["headers"])
     found, extras = beacon.from_query(query_pairs(scope))
-    _store(services, _sender(services, scope, *about_sender), found, extras)
+    visitors = services.visitors
+    sender = time_ns() // 1_000_000, visitors.network(scope, forwarded_for), visitors.visitor(told)
+    _store(services, sender, found, extras)
     await respond(send, 200, [CORS, NO_STORE, (b"content-type", b"image/gif")], GIF)
     return PIXEL_IMAGE_SERVED
 
@@ -112,17 +118,6 @@ def _check_type(content_type: bytes) -> None:
         raise RequestRefused(UNSUPPORTED_MEDIA_TYPE)
 
 
-def _sender(
-    services: Services, scope: Scope, user_agent: bytes, forwarded_for: bytes, gpc: bytes, dnt: bytes, *purposes: bytes
-) -> Sender:
-    visitors = services.visitors
-    agent, bot_reason = visitors.agent(user_agent)
-    if not bot_reason and any(purposes):
-        bot_reason = bots.by_purpose(purposes)
-    is_private = gpc == b"1" or dnt == b"1"
-    return Sender(time.time_ns() // 1_000_000, visitors.network(scope, forwarded_for), agent, bot_reason, is_private)
-
-
 def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) -> Client:
     """Check, encode and commit one event; its client. Raises RequestRefused, and then nothing is stored."""
     snapshot = services.registry.snapshot
@@ -130,8 +125,9 @@ def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) ->
     client = snapshot.clients.get(client_id)
     if client is None:
         raise RequestRefused(UNKNOWN_CLIENT if snapshot.version else NOT_READY)
-    event = beacon.to_event(found, extras, sender, services.redactor)
-    if sender.is_private and client.respects_signals:
+    received_at, network, visitor = sender
+    event = beacon.to_event(found, extras, received_at, network, visitor, services.redactor)
+    if visitor.is_private and client.respects_signals:
         event = signals.anonymous(event)
     services.quota.take(client_id)
     services.spool.append(event)

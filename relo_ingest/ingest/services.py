@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -26,7 +27,7 @@ class Services(msgspec.Struct, frozen=True):
     quota: Quota
     redactor: Redactor
     visitors: Visitors
-    pick_for_links: Callable[[Iterable[tuple[bytes, bytes]]], list[bytes]]
+    pick_for_links: Callable[[Iterable[tuple[bytes, bytes]]], tuple[Any, ...]]
     click_cookies: ClickCookies
     in_flight: InFlight
     counts: RequestCounts

@@ -9,19 +9,37 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from relo_ingest.ingest import bots
+import msgspec
+
+from relo_ingest.ingest import bots, signals
 from relo_ingest.ingest.http import Scope
 
 _COUNTRY = re.compile("[A-Z][A-Z0-9]")
 MEMO_ENTRIES = 20_000
-"""At most some 10 MB per memo, with user agents as long as a column takes."""
+LONGEST_REMEMBERED = 512
+"""Bytes of what a memo is asked for: of browsers hardly any is longer, and a header may have 64 KiB. So a memo takes
+some 20 MB at most."""
+LONGEST_ADDRESS = 45
+
+TELLING_HEADERS = (b"user-agent", *signals.HEADERS, *bots.PURPOSE_HEADERS)
+"""What a request says of whoever sent it: ``Visitors.visitor`` takes their values, in this order."""
+
+
+class Visitor(msgspec.Struct, frozen=True, gc=False):
+    """``agent``: the User-Agent as text. ``bot_reason``: what makes it a bot, "" for a person. ``is_private``: it sent
+    Global Privacy Control or Do Not Track."""
+
+    agent: str
+    is_bot: bool
+    bot_reason: str
+    is_private: bool
 
 
 class Visitors:
     def __init__(self, forwarded_hops: int) -> None:
         self._hops = forwarded_hops
         self._networks: dict[str, str] = {}
-        self._agents: dict[bytes, tuple[str, str]] = {}
+        self._visitors: dict[tuple[bytes, ...], Visitor] = {}
 
     def network(self, scope: Scope, forwarded_for: bytes) -> str:
         """The visitor's address cut to its network, IPv4 /24, IPv6 /48; "" when there is none to trust.
@@ -38,7 +56,9 @@ class Visitors:
         if known is None:
             if len(self._networks) >= MEMO_ENTRIES:
                 self._networks.clear()
-            known = self._networks[address] = truncated(address)
+            known = truncated(address)
+            if len(address) <= LONGEST_ADDRESS:
+                self._networks[address] = known
         return known
 
     def is_https(self, scope: Scope, forwarded_proto: bytes) -> bool:
@@ -52,15 +72,20 @@ class Visitors:
         text = said[:3].decode("latin-1").upper()
         return text if _COUNTRY.fullmatch(text) and text != "XX" else ""
 
-    def agent(self, user_agent: bytes) -> tuple[str, str]:
-        """The header as text, bytes that are not UTF-8 replaced; and what makes it a bot's, "" for a person's."""
-        known = self._agents.get(user_agent)
-        if known is None:
-            if len(self._agents) >= MEMO_ENTRIES:
-                self._agents.clear()
-            text = user_agent[:1024].decode("utf-8", "replace")
-            known = self._agents[user_agent] = (text, bots.by_name(text))
-        return known
+    def visitor(self, told: tuple[bytes, ...]) -> Visitor:
+        """What the values of the TELLING_HEADERS say; of a User-Agent, bytes that are not UTF-8 are replaced."""
+        return self._visitors.get(told) or self._made_out(told)
+
+    def _made_out(self, told: tuple[bytes, ...]) -> Visitor:
+        user_agent, gpc, dnt, *purposes = told
+        text = user_agent[:1024].decode("utf-8", "replace")
+        reason = bots.by_name(text) or bots.by_purpose(purposes)
+        found = Visitor(text, reason != "", reason, gpc == b"1" or dnt == b"1")
+        if sum(map(len, told)) <= LONGEST_REMEMBERED:
+            if len(self._visitors) >= MEMO_ENTRIES:
+                self._visitors.clear()
+            self._visitors[told] = found
+        return found
 
 
 def truncated(address: str) -> str:

@@ -67,13 +67,13 @@ class Lane:
         if segment is None:
             segment = self._open()
         try:
-            if not rowbinary.append(segment, event):
+            rows = rowbinary.append(segment, event)
+            if not rows:
                 self.seal()
-                segment = self._open()
-                rowbinary.append(segment, event)
+                rows = rowbinary.append(self._open(), event)
         except rowbinary.RowTooLarge:
             raise RequestRefused(BODY_TOO_LARGE) from None
-        if segment.rows == 1:
+        if rows == 1:
             self._first_row_at = time.monotonic()
 
     async def append_durably(self, event: Event) -> None:

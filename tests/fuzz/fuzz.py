@@ -32,6 +32,7 @@ from relo_ingest._fast import digest, headers, jsontext, query, rowbinary, signa
 from relo_ingest._fast.segment import Segment, SegmentDamaged
 from relo_ingest.errors import RequestRefused
 from relo_ingest.ingest.privacy import Redactor
+from relo_ingest.ingest.visitor import Visitor
 from relo_ingest.registry.landing import OfferTerms
 from relo_ingest.settings import Settings
 
@@ -41,7 +42,7 @@ DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gett
 shutil.rmtree(DIRECTORY, ignore_errors=True)
 DIRECTORY.mkdir()
 NOW = 1_700_000_000_000
-SENDER = beacon.Sender(NOW, "203.0.113.0", "fuzz", "", False)
+SENDER = NOW, "203.0.113.0", Visitor("fuzz", False, "", False)
 REDACTOR = Redactor(Settings().privacy.redact_parameters)
 PICKED = (b"a", b"host", b"user-agent")
 pick = headers.Picker(*PICKED).pick

@@ -212,12 +212,26 @@ def test_no_name_is_said_twice_or_hidden_by_a_shorter_one() -> None:
         assert bots.by_name(name.removesuffix("$")) == reason
 
 
+def told(user_agent: bytes) -> tuple[bytes, ...]:
+    return user_agent, *(b"" for _ in visitor.TELLING_HEADERS[1:])
+
+
 def test_sender_that_changes_its_user_agent_does_not_fill_the_memory() -> None:
     visitors = Visitors(forwarded_hops=0)
     for n in range(visitor.MEMO_ENTRIES * 2 + 10):
-        visitors.agent(b"%d " % n + b"x" * 100)
-    assert len(visitors._agents) <= visitor.MEMO_ENTRIES
-    assert visitors.agent(b"Googlebot/2.1") == visitors.agent(b"Googlebot/2.1") == ("Googlebot/2.1", "declared_crawler")
+        visitors.visitor(told(b"%d " % n + b"x" * 100))
+    assert len(visitors._visitors) <= visitor.MEMO_ENTRIES
+    for _ in range(2):
+        found = visitors.visitor(told(b"Googlebot/2.1"))
+        assert (found.agent, found.is_bot, found.bot_reason) == ("Googlebot/2.1", True, "declared_crawler")
+
+
+def test_long_headers_are_read_and_not_remembered() -> None:
+    visitors = Visitors(forwarded_hops=1)
+    assert visitors.visitor(told(b"x" * 64_000)).agent == "x" * 1024
+    assert visitors.network({}, b"x" * 64_000) == ""
+    assert not visitors._visitors
+    assert not visitors._networks
 
 
 def test_verdict_depends_on_no_more_than_the_beginning() -> None:
