@@ -38,10 +38,9 @@ SELECT now64(3), a.client_id, 'payment', a.conversion_key
 FROM (SELECT * FROM attribution_rows FINAL) AS a
 WHERE a.method NOT IN ('', 'none') AND NOT a.gone
   AND toDate(a.event_time) BETWEEN {first:Date} AND {last:Date} + 7
-  AND (a.client_id, a.conversion_key, a.partner_ref) NOT IN
-      (SELECT client_id, conversion_key, partner_ref FROM ledger_lines)
 """
-"""A sale uses the latest rate of the seven days before it, and waits while there is none."""
+"""A sale uses the latest rate of the seven days before it, and waits while there is none. All sales of these days: one
+that waits may have lines, of terms that were in force before."""
 
 SUMMARY = """
 SELECT currency, count(), min(day), max(day), argMax(rate, day) FROM rates FINAL GROUP BY currency ORDER BY currency

@@ -56,6 +56,15 @@ GROUP BY partner_ref
 ORDER BY partner_ref
 """
 
+# Later than the one before it, also when the clock went back: the last decision counts.
+INSERT_REVIEW = """
+INSERT INTO reviews (client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at)
+SELECT {client_id:UInt32}, {key:String}, {partner:String}, {approved:UInt8} = 1, {codes:Array(String)}, {note:String},
+       greatest(now64(3), max(reviewed_at) + INTERVAL 1 MILLISECOND)
+FROM reviews
+WHERE client_id = {client_id:UInt32} AND conversion_key = {key:String} AND partner_ref = {partner:String}
+"""
+
 
 class NotReviewable(ReloError):
     """There is nothing that the decision could be about, or it could be about several."""
@@ -99,11 +108,8 @@ def decide(clickhouse: ClickHouseClient, name: str, *, approve: bool, slug: str,
     found = [AtStake(**row) for row in clickhouse.query(AT_STAKE, parameters=parameters).named_results()]
     chosen = _one_partner(found, sale.conversion_key, partner, approve=approve)
     codes = sorted({*chosen.open, *chosen.seen})
-    clickhouse.insert(
-        "reviews",
-        [(sale.client_id, sale.conversion_key, chosen.partner_ref, approve, codes, note)],
-        column_names=["client_id", "conversion_key", "partner_ref", "approved", "codes", "note"],
-    )
+    decision = {"partner": chosen.partner_ref, "approved": int(approve), "codes": codes, "note": note}
+    clickhouse.command(INSERT_REVIEW, parameters=parameters | decision)
     decided = f"{chosen.left()} of {chosen.partner_ref} on {sale.conversion_key}"
     held = f"; it was on hold for {listed(chosen.open)}" if chosen.open else ""
     return f"approved: {decided}{held}" if approve else f"rejected: {decided}{held}; the worker takes it back"

@@ -27,7 +27,7 @@ WHERE client_id = {client:UInt32}
 GROUP BY key
 """
 CLICKS = """
-SELECT toString(properties.s2) AS key, click_id, partner_ref FROM clicks FINAL
+SELECT toString(properties.s2) AS key, click_id, partner_ref FROM clicks
 WHERE client_id = {client:UInt32} AND toString(properties.s1) = {run:String}
 """
 CONVERSIONS = """

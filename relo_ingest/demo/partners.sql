@@ -5,7 +5,7 @@ SELECT p.ref AS partner, k.clicks AS clicks, s.payments AS payments, s.currency 
 FROM partners AS p
 LEFT JOIN
 (
-    SELECT partner_ref, count() AS clicks FROM clicks FINAL
+    SELECT partner_ref, count() AS clicks FROM clicks
     WHERE client_id = {client:UInt32} AND click_id IN {clicks:Array(String)}
     GROUP BY partner_ref
 ) AS k ON k.partner_ref = p.ref

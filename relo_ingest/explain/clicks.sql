@@ -40,7 +40,7 @@ SELECT r.click_id AS click_id, r.closeness AS closeness, if(r.closeness = 3, 'cl
 FROM reached AS r
 LEFT JOIN
 (
-    SELECT * FROM clicks FINAL WHERE client_id = {client_id:UInt32} AND click_id IN (SELECT click_id FROM reached)
+    SELECT * FROM clicks WHERE client_id = {client_id:UInt32} AND click_id IN (SELECT click_id FROM reached)
 ) AS k ON k.click_id = r.click_id
 LEFT JOIN
 (

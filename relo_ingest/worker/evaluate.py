@@ -26,7 +26,8 @@ STEP_SETTINGS = {"query_plan_optimize_join_order_limit": 0}
 """Joins run in the order in which they stand. Put in order by the engine, those on several columns may first be made on
 ``client_id`` alone, which multiplies all conversions of a client with each other."""
 
-SELECT_REGISTRY_VERSION = "SELECT max(version) FROM registry"
+SELECT_STAMP = "SELECT max(version) AS version, count() AS n FROM registry"
+"""Of the registry: two writes may share a version."""
 CREATE_TODO = """
 CREATE OR REPLACE TEMPORARY TABLE todo ENGINE = Memory AS
 SELECT client_id, conversion_key, toUInt8(0) AS hop FROM touched WHERE n >= {first:UInt64} AND n < {end:UInt64}
@@ -39,7 +40,7 @@ class Session:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._settings = TEXT_STAYS_TEXT | STEP_SETTINGS | {"session_id": ulid.new(), "session_timeout": 600}
-        self._registry_version = -1
+        self._stamp: dict[str, Any] = {}
 
     def run(self, step: str, **parameters: Any) -> None:
         """Every statement of ``steps/{step}.sql``; a parameter goes to the statements that name it."""
@@ -57,10 +58,10 @@ class Session:
         return int(str(self.command(f"SELECT count() FROM {table}")))  # noqa: S608 a name of ours
 
     def refresh_terms(self) -> None:
-        version = int(str(self.command(SELECT_REGISTRY_VERSION)))
-        if version != self._registry_version:
+        stamp = self.rows(SELECT_STAMP)[0]
+        if stamp != self._stamp:
             self.run("terms")
-            self._registry_version = version
+            self._stamp = stamp
 
 
 def evaluate(session: Session, *, write: bool = True) -> Iterator[None]:

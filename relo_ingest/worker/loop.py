@@ -15,6 +15,7 @@ from relo_ingest.worker.evaluate import Session, evaluate
 from relo_ingest.worker.lease import lease
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from threading import Event as Stop
 
     from clickhouse_connect.driver.client import Client
@@ -41,16 +42,26 @@ class Worker:
         self._session = Session(client)
         self._changes = Changes(self._session)
 
-    def round(self) -> None:
-        """Handle everything that is there. Raises clickhouse-connect's errors: then make another Worker."""
-        while (found := self._changes.next()) is not None:
+    def step(self, go_on: Callable[[], bool]) -> bool:
+        """Handle one slice of the changes; whether there was one. ``go_on`` is asked between its batches: when it says
+        no, the slice is left, and read again by whoever is next. Raises clickhouse-connect's errors: then make another
+        Worker."""
+        found = self._changes.next()
+        if found is not None:
             started = time.monotonic()
             self._session.run("touched", after=found.after, until=found.until)
             for _ in evaluate(self._session):
-                pass
+                if not go_on():
+                    return False
             self._changes.done(found)
-            log.debug("%d changes took %.0f ms", found.rows, (time.monotonic() - started) * 1000)
+            log.debug("changes until %s took %.0f ms", found.until, (time.monotonic() - started) * 1000)
         self._changes.save()
+        return found is not None
+
+    def round(self) -> None:
+        """Handle everything that is there, and what comes in meanwhile. Raises as ``step``."""
+        while self.step(lambda: True):
+            pass
 
 
 def run_round(client: Client) -> None:
@@ -72,13 +83,14 @@ def run(settings: Settings, stop: Stop) -> None:
     pause = settings.worker.interval_s
     while not stop.is_set():
         try:
+            found = False
             if mine.held():
                 client = client or connect(settings)
                 worker = worker or Worker(client)
-                worker.round()
+                found = worker.step(lambda: not stop.is_set() and mine.held())
             else:
                 worker = None  # the other one's place is further on
-            pause = settings.worker.interval_s
+            pause = 0.0 if found else settings.worker.interval_s
         except Exception as error:
             pause = min(max(pause, 0.5) * 2, LONGEST_PAUSE_S)
             worker = None  # what failed here may still run there, and hold the session

@@ -103,7 +103,7 @@ RENEWAL = (0, 0, 0, 0, 0, 0, 1, {"USD": Decimal(100)}, {}, {"USD": Decimal(10)},
 
 
 def test_every_row_is_there_twice(world: Client) -> None:
-    for table in ("clicks", "attribution_rows", "ledger_lines", "reviews", "holds"):
+    for table in ("click_rows", "attribution_rows", "ledger_lines", "reviews", "holds"):
         ((raw, once),) = rows(world, f"SELECT count(), (SELECT count() FROM {table} FINAL) FROM {table}")
         assert raw == 2 * once > 0, table
 

@@ -16,10 +16,10 @@ from cryptography.fernet import Fernet
 from relo_ingest._fast.segment import Segment
 from relo_ingest.clickhouse import migrate
 from relo_ingest.registry import apply, model
-from relo_ingest.registry.refresh import Registry
+from relo_ingest.registry.refresh import COPY_FILE, Registry
 from relo_ingest.registry.secrets import keyring
 from relo_ingest.settings import ClickHouse, Settings
-from support.processes import Server, environment, eventually, free_port, processes_with, relo
+from support.processes import PATIENCE_S, Server, environment, eventually, free_port, processes_with, relo
 
 AWAY = "http://127.0.0.1:9/nothing"
 """The discard port: nobody listens there."""
@@ -50,6 +50,9 @@ class Station:
         async def copy_registry() -> None:  # an ingest that never saw ClickHouse starts from this file
             registry = Registry(self.settings, keys)
             await registry.start()
+            async with asyncio.timeout(PATIENCE_S):
+                while not (self.data_dir / COPY_FILE).exists():  # start() does not wait for it longer than a moment
+                    await asyncio.sleep(0.02)
             await registry.stop()
 
         asyncio.run(copy_registry())

@@ -49,8 +49,8 @@ def test_two_instances_share_a_data_directory(stack: Stack) -> None:
             load.go_on(150)
             first = stack.start_ingest(port=first.port)
         load.go_on(150)
-    assert (first.stop(), second.stop()) == (0, 0)
     stack.verify()
+    assert (first.stop(), second.stop()) == (0, 0)
 
 
 def test_the_segments_of_a_dead_process_are_flushed_by_a_living_one(stack: Stack) -> None:

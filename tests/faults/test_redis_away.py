@@ -86,5 +86,5 @@ def test_webhooks_are_answered_whatever_redis_does(stack: Stack, network: Proxy,
             redis_server.start()
             found_by_email(stack, second, first, cache)
     assert set(load.statuses) == {200, 204}, "every webhook and beacon was accepted"
-    assert (first.stop(), second.stop()) == (0, 0)
     stack.verify()
+    assert (first.stop(), second.stop()) == (0, 0)

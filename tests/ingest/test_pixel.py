@@ -95,7 +95,7 @@ def test_click_of_a_landing_page_is_the_row_of_a_partner_link(server: Server, pr
         "properties": '{"s1":"news","token":"REDACTED"}', "is_bot": False,
     }  # fmt: skip
     assert {k: row[k] for k in expected} == expected
-    seen = "SELECT partner_ref FROM clicks FINAL WHERE click_id = {c:String}"
+    seen = "SELECT partner_ref FROM clicks WHERE click_id = {c:String}"
     assert product.eventually_rows(seen, c=sent["click_id"]) == [("ana",)]
 
 

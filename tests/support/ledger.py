@@ -106,7 +106,7 @@ class Ledger:
         return stored
 
     def _verify_clicks(self, client: Client) -> None:
-        found = _rows(client, "SELECT toString(properties.s1), click_id FROM clicks FINAL")
+        found = _rows(client, "SELECT toString(properties.s1), click_id FROM clicks")
         in_events = _rows(
             client, "SELECT toString(properties.s1), event_id FROM events FINAL WHERE event_type = 'click'"
         )

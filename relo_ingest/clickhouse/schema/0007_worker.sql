@@ -1,7 +1,7 @@
 -- What the worker works with: what has changed, what each answer rests on, and answers that may be corrected.
 --
--- Reads:  conversion_reports, device_clicks, identities and ledger_entries, for the backfill.
--- Writes: changes, click_devices, device_emails, ledger_lines.
+-- Reads:  events, conversion_reports, device_clicks, identities and ledger_entries, for the backfill.
+-- Writes: click_rows, changes, click_devices, device_emails, ledger_lines.
 -- Twice:  as in 0006: tables are made where they are not, views are replaced, backfilled rows replace themselves.
 
 -- registry_history: each version of each entry, and when it was in force (Unix ms, until is exclusive). The first
@@ -73,8 +73,48 @@ SELECT client_id, JSONExtractString(body, 'name') AS rule, from_ms, until_ms,
 FROM registry_history
 WHERE kind = 'commission_rule';
 
+-- click_rows: a click is what was received first under its id (precedence falls with time). The id stands in the address
+-- of the landing page, and a browser reports clicks by ids of its own: who sends an id once more changes nothing.
+CREATE TABLE IF NOT EXISTS click_rows
+(
+    client_id   UInt32,
+    click_id    String,
+    event_time  DateTime64(3, 'UTC'),
+    received_at DateTime64(3, 'UTC'),
+    partner_ref String,
+    offer       LowCardinality(String),
+    device_id   String,
+    url         String,
+    referrer    String,
+    ip          String,
+    user_agent  String,
+    is_bot      Bool,
+    bot_reason  LowCardinality(String),
+    properties  JSON(max_dynamic_paths = 32),
+    precedence  UInt64 DEFAULT 100000000000000 - toUnixTimestamp64Milli(received_at)
+)
+ENGINE = ReplacingMergeTree(precedence)
+ORDER BY (client_id, click_id)
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS click_rows_mv TO click_rows AS
+SELECT client_id, click_id, event_time, received_at, partner_ref, offer, device_id, url, referrer, ip, user_agent, is_bot,
+       bot_reason, properties
+FROM events
+WHERE event_type = 'click';
+
+INSERT INTO click_rows (client_id, click_id, event_time, received_at, partner_ref, offer, device_id, url, referrer, ip, user_agent,
+                        is_bot, bot_reason, properties)
+SELECT client_id, click_id, event_time, received_at, partner_ref, offer, device_id, url, referrer, ip, user_agent, is_bot,
+       bot_reason, properties
+FROM events
+WHERE event_type = 'click'
+SETTINGS max_partitions_per_insert_block = 0;
+
 -- changes: what came in since, for the worker. seen_at is when the insert began, so that rows may become visible a
--- little out of order; a time in the future is an appointment. The worker drops days that it has settled.
+-- little out of order; a time in the future is an appointment. The worker drops days that it has settled. There is no
+-- dedup window: an insert that was cut off between the views and is sent again tells its changes again, after all of it
+-- is there. What is told twice is looked at twice, and nothing else.
 --   payment   id is a conversion key, or any id that leads to one
 --   evidence  id is a device, a click, an e-mail hash, a promo code: see dependencies
 --   client    id is a version of the registry that this client's rules changed with
@@ -88,7 +128,7 @@ CREATE TABLE IF NOT EXISTS changes
 ENGINE = MergeTree
 PARTITION BY toDate(seen_at)
 ORDER BY (seen_at, client_id, kind, id)
-SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
+SETTINGS non_replicated_deduplication_window = 0, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS changes_mv TO changes AS
 SELECT now64(3) AS seen_at, client_id, change.1 AS kind, change.2 AS id
@@ -179,7 +219,7 @@ GROUP BY client_id, device_id, email_hash;
 
 INSERT INTO device_emails SELECT client_id, device_id, email_hash, first_seen FROM identities;
 
--- network_clicks: clicks on a partner's links by address block, in steps of ten minutes.
+-- network_clicks: clicks of people on a partner's links by address block and minute.
 CREATE TABLE IF NOT EXISTS network_clicks
 (
     client_id   UInt32,
@@ -193,10 +233,9 @@ ORDER BY (client_id, partner_ref, ip, since)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS network_clicks_mv TO network_clicks AS
-SELECT client_id, partner_ref, ip, toStartOfInterval(event_time, INTERVAL 10 MINUTE) AS since,
-       uniqCombinedState(click_id) AS clicks
+SELECT client_id, partner_ref, ip, toStartOfMinute(event_time) AS since, uniqCombinedState(click_id) AS clicks
 FROM events
-WHERE event_type = 'click' AND ip != ''
+WHERE event_type = 'click' AND ip != '' AND NOT is_bot
 GROUP BY client_id, partner_ref, ip, since;
 
 -- A lead is a conversion without money: its key says so, and what its page said it is worth is no revenue. Bots make none.
@@ -319,9 +358,11 @@ CREATE TABLE IF NOT EXISTS ledger_lines
     created_at     DateTime64(3, 'UTC') DEFAULT now64(3),
     reason         JSON(max_dynamic_paths = 32),
     part           LowCardinality(String) COMMENT 'earned, reversed',
+    sale_currency  LowCardinality(String),
+    sale_day       Date,
     rate           Decimal(38, 10) COMMENT 'from the currency of the sale, as it was that day',
-    rule_rate      Decimal(38, 10) COMMENT 'from the currency of the rule',
     rule_currency  LowCardinality(String),
+    rule_rate      Decimal(38, 10) COMMENT 'from the currency of the rule, as it was that day',
     precedence     UInt64 DEFAULT 100000000000000 - toUnixTimestamp64Milli(created_at)
 )
 ENGINE = ReplacingMergeTree(precedence)
@@ -329,15 +370,16 @@ ORDER BY (client_id, conversion_key, entry_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
 INSERT INTO ledger_lines (entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, created_at,
-                          reason, part, rate, rule_rate)
-SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, created_at, reason, 'earned', 1, 1
+                          reason, part)
+SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, created_at, reason, 'earned'
 FROM ledger_entries FINAL;
 
 CREATE OR REPLACE VIEW ledger AS
 SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, created_at, reason
 FROM ledger_lines FINAL;
 
--- open_holds: what nobody has decided on yet. A review covers the codes that it saw.
+-- open_holds: what nobody has decided on yet. A review covers the codes that it saw. A payment that was merged with
+-- another has none any more: those of the other say it.
 CREATE OR REPLACE VIEW open_holds AS
 SELECT h.client_id AS client_id, h.conversion_key AS conversion_key, h.partner_ref AS partner_ref,
        arraySort(groupUniqArray(h.code)) AS codes, min(h.raised_at) AS raised_at,
@@ -346,6 +388,11 @@ FROM (SELECT * FROM holds FINAL) AS h
 LEFT JOIN (SELECT * FROM reviews FINAL) AS r
     ON r.client_id = h.client_id AND r.conversion_key = h.conversion_key AND r.partner_ref = h.partner_ref
 WHERE NOT has(r.codes, h.code)
+  AND (h.client_id, h.conversion_key) NOT IN
+  (
+      SELECT client_id, conversion_key FROM attribution_rows FINAL
+      WHERE gone AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM holds)
+  )
 GROUP BY client_id, conversion_key, partner_ref;
 
 -- commissions: what the lines of one sale come to, by partner and currency. pending until the hold date has passed and

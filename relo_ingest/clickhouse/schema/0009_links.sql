@@ -1,11 +1,11 @@
 -- What a link said: sub ids, the ad networks' click ids, the country, as columns of clicks.
 --
 -- Reads and writes no rows. The columns are read from properties, where the ingest put them: when a click is inserted,
--- since clicks_mv does not name them, and when an older click is read. So nothing is moved, the queries of the views and
--- the dedup windows of 0001 and 0002 stay as they are, and beacons, which have none of these, carry no further column.
--- Twice: columns are added where they are not.
+-- since click_rows_mv does not name them, and when an older click is read. So nothing is moved, the queries of the views and
+-- the dedup windows stay as they are, and beacons, which have none of these, carry no further column.
+-- Twice: columns are added where they are not, the view is replaced.
 
-ALTER TABLE clicks
+ALTER TABLE click_rows
     ADD COLUMN IF NOT EXISTS s1 String DEFAULT toString(properties.s1) AFTER bot_reason,
     ADD COLUMN IF NOT EXISTS s2 String DEFAULT toString(properties.s2) AFTER s1,
     ADD COLUMN IF NOT EXISTS s3 String DEFAULT toString(properties.s3) AFTER s2,
@@ -28,6 +28,9 @@ ALTER TABLE clicks
         COMMENT 'of a short link' AFTER country,
     ADD COLUMN IF NOT EXISTS is_repeat Bool DEFAULT toString(properties._relo_repeat) = 'true'
         COMMENT 'the device used this link shortly before: dedup_minutes of the offer' AFTER code;
+
+CREATE OR REPLACE VIEW clicks AS
+SELECT * EXCEPT precedence FROM click_rows FINAL;
 
 -- short_links: what `relo link` made.
 CREATE OR REPLACE VIEW short_links AS

@@ -110,7 +110,7 @@ FROM
         SELECT client_id, click_id, arrayJoin(arrayFilter(s -> s.2 != '', [
             ('s1', s1), ('s2', s2), ('s3', s3), ('s4', s4), ('s5', s5),
             ('s6', s6), ('s7', s7), ('s8', s8), ('s9', s9), ('s10', s10)])) AS sub
-        FROM clicks FINAL
+        FROM clicks
     ) AS s ON s.client_id = a.client_id AND s.click_id = a.click_id
 ) AS f
 GROUP BY client_id, day, offer, partner_ref, sub_id, value;

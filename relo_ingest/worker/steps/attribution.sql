@@ -84,6 +84,7 @@ SELECT r.client_id AS client_id, r.conversion_key AS conversion_key, r.order_id 
        r.at_ms AS at_ms, r.revenue AS revenue, r.refunded AS refunded, r.charged_back AS charged_back,
        r.withdrawn AS withdrawn, r.currency AS currency, r.tax AS tax, r.shipping AS shipping, r.payment AS payment,
        r.started_at AS started_at, r.email_hash AS email_hash, r.promo_code AS promo_code, r.earlier_key AS earlier_key,
+       r.merged_keys AS merged_keys,
        b.partner_ref != '' AND (r.payment = 'renewal' OR r.best.1 = '' OR b.rank < r.best.9) AS by_customer,
        multiIf(by_customer, 'customer', r.best.1 != '', r.best.1, 'none') AS method,
        if(by_customer, b.partner_ref, r.best.2) AS partner_ref,
@@ -113,7 +114,7 @@ WHERE r.is_asked;
 
 CREATE OR REPLACE TEMPORARY TABLE known_answers ENGINE = Memory AS
 SELECT client_id, conversion_key, order_id, partner_ref, offer, click_id, method, payment, event_time, revenue, refunded, currency,
-       touches, gone
+       touches, gone, attributed_at
 FROM attribution_rows FINAL
 WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
 
@@ -133,7 +134,8 @@ SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.order_id 
        )) AS reason,
        a.payment AS payment, a.event_time AS event_time, a.revenue AS revenue,
        if(a.charged_back > 0, a.revenue, a.refunded) AS refunded, a.currency AS currency, a.touches AS touches, false AS gone,
-       k.partner_ref AS former_partner_ref, k.offer AS former_offer, k.event_time AS former_event_time
+       k.partner_ref AS former_partner_ref, k.offer AS former_offer, k.event_time AS former_event_time,
+       greatest(now64(3), k.attributed_at + INTERVAL 1 MILLISECOND) AS attributed_at
 FROM answers AS a
 LEFT JOIN known_answers AS k ON k.client_id = a.client_id AND k.conversion_key = a.conversion_key
 WHERE k.method = '' OR k.gone
@@ -145,6 +147,6 @@ WHERE k.method = '' OR k.gone
 -- What is no conversion of its own any more.
 INSERT INTO changed_answers
 SELECT client_id, conversion_key, order_id, '', '', '', 'none', '{}', payment, event_time, 0, 0, currency, [], true,
-       partner_ref, offer, event_time
+       partner_ref, offer, event_time, greatest(now64(3), attributed_at + INTERVAL 1 MILLISECOND)
 FROM known_answers
 WHERE NOT gone AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM answers);

@@ -1,22 +1,35 @@
 -- What each partner has earned, and what is missing from the ledger for that.
 -- Reads:  answers, changed_answers, attribution_rows, the terms, rates, reviews, ledger_lines
--- Writes: the temporary tables lines, ruled, volumes, day_rates, rated, computed, rounded, priced, new_lines
+-- Writes: the temporary tables entries, lines, frozen, ruled, volumes, day_rates, said, carried_reviews, rated, computed,
+--         rounded, priced, new_lines
 -- Twice:  they are made anew.
 --
 -- All arithmetic is in integers: amounts in 1/10000, rates in 10^-10, so a commission comes out in 10^-18, and is rounded
 -- half-even, once, to the minor unit of the entry's currency. {whole} and {thousandths}: currencies with 0 and 3 decimals.
 
+CREATE OR REPLACE TEMPORARY TABLE entries ENGINE = Memory AS
+SELECT entry_id, client_id, conversion_key, partner_ref, currency, part, amount, sale_currency, sale_day, rate, rule_currency,
+       rule_rate, hold_until, created_at
+FROM ledger_lines FINAL
+WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+
 CREATE OR REPLACE TEMPORARY TABLE lines ENGINE = Memory AS
 SELECT client_id, conversion_key, partner_ref, currency, part, sum(e.amount) AS amount, count() AS n,
-       argMin(e.rate, e.created_at) AS rate, argMin(e.rule_rate, e.created_at) AS rule_rate, max(e.hold_until) AS hold_until,
-       argMin(e.rule_currency, e.created_at) AS rule_currency
+       max(e.hold_until) AS hold_until
+FROM entries AS e
+GROUP BY client_id, conversion_key, partner_ref, currency, part;
+
+-- A rate that a line was written with stays, for the same two currencies and the same day of the sale.
+CREATE OR REPLACE TEMPORARY TABLE frozen ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, code, currency AS entry_currency, day, argMin(f.rate, (f.created_at, f.entry_id)) AS rate
 FROM
 (
-    SELECT client_id, conversion_key, partner_ref, currency, part, amount, rate, rule_rate, rule_currency, hold_until, created_at
-    FROM ledger_lines FINAL
-    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
-) AS e
-GROUP BY client_id, conversion_key, partner_ref, currency, part;
+    SELECT client_id, conversion_key, partner_ref, sale_currency AS code, currency, sale_day AS day, rate, created_at, entry_id FROM entries
+    UNION ALL
+    SELECT client_id, conversion_key, partner_ref, rule_currency, currency, sale_day, rule_rate, created_at, entry_id FROM entries
+) AS f
+WHERE f.rate > 0 AND code != ''
+GROUP BY client_id, conversion_key, partner_ref, code, entry_currency, day;
 
 CREATE OR REPLACE TEMPORARY TABLE ruled ENGINE = Memory AS
 SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.partner_ref AS partner_ref, a.offer AS offer,
@@ -84,7 +97,35 @@ FROM
 ASOF INNER JOIN (SELECT currency, day, any(s.rate) AS rate FROM rates AS s GROUP BY currency, day) AS r
     ON r.currency = n.code AND n.day >= r.day;
 
--- The step that the month has reached, and the rates: those of the first line, where there is one.
+-- What a person said last of a payment, under whatever key it had then.
+CREATE OR REPLACE TEMPORARY TABLE said ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, r.last.1 AS approved, r.last.2 AS codes, r.last.3 AS note, r.last.4 AS reviewed_at,
+       r.last.5 AS said_of
+FROM
+(
+    SELECT k.client_id AS client_id, k.conversion_key AS conversion_key, w.partner_ref AS partner_ref,
+           argMax((w.approved, w.codes, w.note, w.reviewed_at, w.conversion_key),
+                  (w.reviewed_at, w.conversion_key = k.conversion_key, w.conversion_key)) AS last
+    FROM
+    (
+        SELECT client_id, conversion_key, arrayJoin(arrayDistinct(arrayPushFront(merged_keys, conversion_key))) AS former_key
+        FROM answers
+    ) AS k
+    INNER JOIN
+    (
+        SELECT * FROM reviews FINAL
+        WHERE (client_id, conversion_key) IN
+              (SELECT client_id, arrayJoin(arrayPushFront(merged_keys, conversion_key)) FROM answers)
+    ) AS w ON w.client_id = k.client_id AND w.conversion_key = k.former_key
+    GROUP BY client_id, conversion_key, partner_ref
+) AS r;
+
+CREATE OR REPLACE TEMPORARY TABLE carried_reviews ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at
+FROM said
+WHERE said_of != conversion_key;
+
+-- The step that the month has reached, and the rates.
 CREATE OR REPLACE TEMPORARY TABLE rated ENGINE = Memory AS
 WITH
     (n, d) -> intDiv(n, d) + toInt256(2 * (n % d) > d OR (2 * (n % d) = d AND intDiv(n, d) % 2 = 1)) AS half_even,
@@ -93,28 +134,22 @@ SELECT *,
        arrayLast(t -> t.1 <= if(by_revenue, toUInt64(sold), toUInt64(sales)), tiers) AS tier,
        if(tier.1 > 0, tier.2, basis_points) AS share,
        if(tier.1 > 0, tier.3, fixed) AS amount,
-       multiIf(first_rate > 0, toInt256(toDecimal256(first_rate, 10) * 10000000000), currency = entry_currency, one,
+       multiIf(currency = entry_currency, one, first_rate > 0, toInt256(toDecimal256(first_rate, 10) * 10000000000),
                sale_day_rate > 0 AND entry_day_rate > 0, half_even(entry_day_rate * one, sale_day_rate), toInt256(0)) AS rate,
-       multiIf(first_rule_currency = rule_currency AND first_rule_rate > 0, toInt256(toDecimal256(first_rule_rate, 10) * 10000000000),
-               rule_currency IN ('', entry_currency), one,
+       multiIf(rule_currency IN ('', entry_currency), one,
+               first_rule_rate > 0, toInt256(toDecimal256(first_rule_rate, 10) * 10000000000),
                rule_day_rate > 0 AND entry_day_rate > 0, half_even(entry_day_rate * one, rule_day_rate), toInt256(0)) AS rule_rate
 FROM ruled
 LEFT JOIN volumes USING (client_id, conversion_key)
 LEFT JOIN (SELECT currency, day, rate AS sale_day_rate FROM day_rates) AS s USING (currency, day)
 LEFT JOIN (SELECT currency AS entry_currency, day, rate AS entry_day_rate FROM day_rates) AS e USING (entry_currency, day)
 LEFT JOIN (SELECT currency AS rule_currency, day, rate AS rule_day_rate FROM day_rates) AS x USING (rule_currency, day)
-LEFT JOIN
-(
-    SELECT client_id, conversion_key, partner_ref, currency AS entry_currency, max(b.rate) AS first_rate,
-           max(b.rule_rate) AS first_rule_rate, any(b.rule_currency) AS first_rule_currency
-    FROM lines AS b GROUP BY client_id, conversion_key, partner_ref, currency
-) AS l USING (client_id, conversion_key, partner_ref, entry_currency)
-LEFT JOIN
-(
-    SELECT client_id, conversion_key, partner_ref, NOT approved AS rejected
-    FROM reviews FINAL
-    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
-) AS w USING (client_id, conversion_key, partner_ref)
+LEFT JOIN (SELECT client_id, conversion_key, partner_ref, code AS currency, entry_currency, day, rate AS first_rate FROM frozen) AS l
+    USING (client_id, conversion_key, partner_ref, currency, entry_currency, day)
+LEFT JOIN (SELECT client_id, conversion_key, partner_ref, code AS rule_currency, entry_currency, day, rate AS first_rule_rate FROM frozen) AS q
+    USING (client_id, conversion_key, partner_ref, rule_currency, entry_currency, day)
+LEFT JOIN (SELECT client_id, conversion_key, partner_ref, NOT approved AS rejected FROM said) AS w
+    USING (client_id, conversion_key, partner_ref)
 WHERE (rate > 0 OR is_fixed) AND rule_rate > 0;
 
 CREATE OR REPLACE TEMPORARY TABLE computed ENGINE = Memory AS
@@ -143,6 +178,7 @@ SELECT
     money(multiIf(charged_back > 0 OR (revenue_units > 0 AND refunded_units >= revenue_units), minor,
                   revenue_units = 0, toInt256(0),
                   half_even(minor * refunded_units, revenue_units))) AS given_back,
+    rounded.currency AS sale_currency, day AS sale_day,
     toDecimal128(toDecimal256(rounded.rate, 10) / 10000000000, 10) AS rate,
     toDecimal128(toDecimal256(rounded.rule_rate, 10) / 10000000000, 10) AS rule_rate,
     map('payment', payment, 'revenue', concat(toString(revenue), ' ', rounded.currency), 'base', toString(base),
@@ -195,6 +231,8 @@ SELECT
     toJSONString(mapUpdate(
         map('cause', multiIf(
             a.conversion_key = '', 'this is no sale of its own any more: merged with another, or a test',
+            p.partner_ref = '' AND a.partner_ref = m.partner_ref AND x.conversion_key != '',
+                'by what is known now it is paid in another currency, and an exchange rate is missing',
             p.partner_ref = '' AND a.partner_ref = m.partner_ref, 'no rule pays for this any more',
             p.partner_ref = '', concat('by what is known now the sale is ', if(a.partner_ref = '', 'nobody''s', concat('of ', a.partner_ref))),
             p.rejected AND m.amount < 0, 'rejected in a review',
@@ -205,8 +243,11 @@ SELECT
             a.withdrawn > 0 AND a.charged_back = 0, 'the dispute was won: the money came back',
             'less was refunded than was known')),
         p.arithmetic)) AS reason,
-    m.part AS part, p.rate AS rate, p.rule_rate AS rule_rate, p.rule_currency AS rule_currency
+    m.part AS part, p.sale_currency AS sale_currency, p.sale_day AS sale_day, p.rate AS rate, p.rule_currency AS rule_currency,
+    p.rule_rate AS rule_rate
 FROM missing AS m
 LEFT JOIN answers AS a ON a.client_id = m.client_id AND a.conversion_key = m.conversion_key
 LEFT JOIN priced AS p ON p.client_id = m.client_id AND p.conversion_key = m.conversion_key AND p.partner_ref = m.partner_ref
-    AND p.currency = m.currency;
+    AND p.currency = m.currency
+LEFT JOIN (SELECT client_id, conversion_key FROM ruled WHERE (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM rated)) AS x
+    ON x.client_id = m.client_id AND x.conversion_key = m.conversion_key;

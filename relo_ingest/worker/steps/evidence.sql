@@ -1,5 +1,5 @@
 -- The person behind each conversion, and the clicks of that person.
--- Reads:  facts, device_clicks, click_devices, identities, device_emails, clicks, the terms
+-- Reads:  facts, device_clicks, click_devices, identities, device_emails, click_rows, the terms
 -- Writes: the temporary tables devices, addresses, pairs, touches
 -- Twice:  they are made anew.
 --
@@ -108,10 +108,14 @@ FROM
 GROUP BY client_id, conversion_key, click_id;
 
 CREATE OR REPLACE TEMPORARY TABLE made_clicks ENGINE = Memory AS
-SELECT client_id, click_id, any(c.event_time) AS clicked_at, any(c.partner_ref) AS partner_ref, any(c.offer) AS offer, any(c.ip) AS ip
-FROM clicks AS c
-WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM pairs)
-GROUP BY client_id, click_id;
+SELECT client_id, click_id, c.first.1 AS clicked_at, c.first.2 AS partner_ref, c.first.3 AS offer, c.first.4 AS ip
+FROM
+(
+    SELECT client_id, click_id, argMax((r.event_time, r.partner_ref, r.offer, r.ip), r.precedence) AS first
+    FROM click_rows AS r
+    WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM pairs)
+    GROUP BY client_id, click_id
+) AS c;
 
 CREATE OR REPLACE TEMPORARY TABLE touches ENGINE = Memory AS
 SELECT f.client_id AS client_id, f.conversion_key AS conversion_key, k.click_id AS click_id, k.clicked_at AS clicked_at,

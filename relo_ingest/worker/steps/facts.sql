@@ -6,7 +6,7 @@
 CREATE OR REPLACE TEMPORARY TABLE reported ENGINE = Memory AS
 SELECT client_id, conversion_key, order_id, if(startsWith(conversion_key, 'lead:'), 'lead', kind) AS kind, event_time,
        revenue, refunded, charged_back, withdrawn, currency, is_test, click_id, upperUTF8(promo_code) AS promo_code, device_id,
-       customer_ref, email_hash, tax, shipping, subscription, counts_from, counts_from <= now64(3) AS counts
+       customer_ref, email_hash, tax, shipping, subscription, counts_from, counts_from <= now64(3) AS counts, merged_keys
 FROM payments
 WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo);
 
@@ -21,7 +21,7 @@ WITH
     subscription != '' AND subscription_first < place AS follows_in_subscription
 SELECT client_id, conversion_key, order_id, event_time, toUnixTimestamp64Milli(event_time) AS at_ms,
        event_time + INTERVAL 72 HOUR AS evidence_until, revenue, refunded, charged_back, withdrawn, currency, click_id, promo_code,
-       device_id, customer_ref, email_hash, tax, shipping, subscription,
+       device_id, customer_ref, email_hash, tax, shipping, subscription, merged_keys,
        multiIf(kind = 'lead', 'lead',
                revenue = 0, 'trial',
                kind = 'renewal' AND (follows_in_subscription OR (customer_ref != '' AND customer_first < place)), 'renewal',

@@ -1,13 +1,13 @@
 -- What a person should look at before it is paid.
 -- Reads:  answers, priced, devices, addresses, the terms, network_clicks, dependencies, attribution_rows, partner_sales,
 --         holds
--- Writes: the temporary tables suspects, won, new_holds
+-- Writes: the temporary tables suspects, won, crowded, bursts, doubtful, new_holds
 -- Twice:  they are made anew.
 
 CREATE OR REPLACE TEMPORARY TABLE suspects ENGINE = Memory AS
 SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.partner_ref AS partner_ref, a.method AS method,
        a.click_id AS click_id, a.clicked_at AS clicked_at, a.ip AS ip,
-       toStartOfInterval(a.clicked_at, INTERVAL 10 MINUTE) AS since, a.event_time AS event_time, a.payment AS payment,
+       a.event_time AS event_time, a.payment AS payment,
        a.email_hash AS email_hash, t.email_hash AS partner_email, t.devices AS partner_devices, o.self_referral AS self_referral,
        o.fastest_s AS fastest_s, o.clicks_per_network AS clicks_per_network,
        o.conversions_per_click AS conversions_per_click, o.refund_percent AS refund_percent
@@ -34,6 +34,50 @@ WHERE (client_id, conversion_key) IN
   AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM answers)
   AND click_id != '' AND payment != 'renewal' AND NOT gone;
 
+-- The clicks of which one more sale may put another on hold.
+CREATE OR REPLACE TEMPORARY TABLE crowded ENGINE = Memory AS
+SELECT client_id, click_id
+FROM won
+GROUP BY client_id, click_id
+HAVING count() > (SELECT min(s.conversions_per_click) FROM suspects AS s WHERE s.conversions_per_click > 0);
+
+-- Clicks from the click's own address block, from five minutes before it until five minutes after.
+CREATE OR REPLACE TEMPORARY TABLE bursts ENGINE = Memory AS
+SELECT s.client_id AS client_id, s.conversion_key AS conversion_key, uniqCombinedMerge(n.clicks) AS clicks
+FROM suspects AS s
+INNER JOIN
+(
+    SELECT client_id, partner_ref, ip, since, clicks
+    FROM network_clicks
+    WHERE (client_id, partner_ref, ip) IN (SELECT client_id, partner_ref, ip FROM suspects WHERE click_id != '' AND ip != '')
+      AND since BETWEEN (SELECT min(b.clicked_at) FROM suspects AS b WHERE b.click_id != '') - INTERVAL 6 MINUTE
+                    AND (SELECT max(b.clicked_at) FROM suspects AS b WHERE b.click_id != '') + INTERVAL 5 MINUTE
+) AS n ON n.client_id = s.client_id AND n.partner_ref = s.partner_ref AND n.ip = s.ip
+WHERE s.clicks_per_network > 0 AND s.click_id != '' AND s.ip != ''
+  AND n.since BETWEEN toStartOfMinute(s.clicked_at) - INTERVAL 5 MINUTE AND toStartOfMinute(s.clicked_at) + INTERVAL 5 MINUTE
+GROUP BY client_id, conversion_key;
+
+-- Partners much of whose sales was refunded at some time, by sketches; whether it still is, their answers say.
+CREATE OR REPLACE TEMPORARY TABLE doubtful ENGINE = Memory AS
+WITH sketched AS
+(
+    SELECT client_id, partner_ref
+    FROM
+    (
+        SELECT client_id, partner_ref, uniqCombinedMerge(d.sales) AS sales, uniqCombinedMerge(d.refunded) AS refunded
+        FROM partner_sales AS d
+        WHERE (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM suspects WHERE refund_percent > 0)
+          AND day >= today() - 90
+        GROUP BY client_id, partner_ref
+    )
+    WHERE sales >= 15 AND refunded * 100 > sales * (SELECT min(s.refund_percent) FROM suspects AS s WHERE s.refund_percent > 0) * 0.8
+)
+SELECT client_id, partner_ref, count() AS sales, countIf(a.refunded > 0) AS refunded
+FROM attribution_rows AS a FINAL
+WHERE client_id IN (SELECT client_id FROM sketched) AND (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM sketched)
+  AND NOT gone AND payment IN ('first', 'renewal') AND toDate(event_time) >= today() - 90
+GROUP BY client_id, partner_ref;
+
 CREATE OR REPLACE TEMPORARY TABLE new_holds ENGINE = Memory AS
 SELECT client_id, conversion_key, partner_ref, code, any(f.evidence) AS evidence
 FROM
@@ -53,23 +97,16 @@ FROM
     WHERE s.self_referral AND d.closeness = 2 AND has(s.partner_devices, d.device_id)
     UNION ALL
     SELECT client_id, conversion_key, partner_ref, 'fast_conversion',
-           concat(toString(dateDiff('millisecond', clicked_at, event_time) / 1000), ' s after the click')
+           concat(toString(abs(dateDiff('millisecond', clicked_at, event_time)) / 1000), ' s ',
+                  if(event_time < clicked_at, 'before', 'after'), ' the click')
     FROM suspects
-    WHERE method IN ('click_id', 'device') AND dateDiff('millisecond', clicked_at, event_time) < fastest_s * 1000
+    WHERE fastest_s > 0 AND method IN ('click_id', 'device') AND dateDiff('millisecond', clicked_at, event_time) < fastest_s * 1000
     UNION ALL
     SELECT s.client_id, s.conversion_key, s.partner_ref, 'click_burst',
            concat(toString(n.clicks), ' clicks from one address block in ten minutes')
     FROM suspects AS s
-    INNER JOIN
-    (
-        SELECT client_id, partner_ref, ip, since, uniqCombinedMerge(c.clicks) AS clicks
-        FROM network_clicks AS c
-        WHERE (client_id, partner_ref, ip, since) IN
-              (SELECT client_id, partner_ref, ip, since FROM suspects WHERE click_id != '' AND ip != '')
-        GROUP BY client_id, partner_ref, ip, since
-    ) AS n ON n.client_id = s.client_id AND n.partner_ref = s.partner_ref AND n.ip = s.ip
-        AND n.since = s.since
-    WHERE s.clicks_per_network > 0 AND n.clicks > s.clicks_per_network
+    INNER JOIN bursts AS n ON n.client_id = s.client_id AND n.conversion_key = s.conversion_key
+    WHERE n.clicks > s.clicks_per_network
     UNION ALL
     SELECT s.client_id, s.conversion_key, s.partner_ref, 'conversions_per_click', concat('conversion ', toString(w.place), ' of one click')
     FROM suspects AS s
@@ -83,13 +120,7 @@ FROM
     SELECT s.client_id, s.conversion_key, s.partner_ref, 'refund_rate',
            concat(toString(n.refunded), ' of ', toString(n.sales), ' sales of 90 days were refunded')
     FROM suspects AS s
-    INNER JOIN
-    (
-        SELECT client_id, partner_ref, uniqCombinedMerge(d.sales) AS sales, uniqCombinedMerge(d.refunded) AS refunded
-        FROM partner_sales AS d
-        WHERE (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM suspects) AND day >= today() - 90
-        GROUP BY client_id, partner_ref
-    ) AS n ON n.client_id = s.client_id AND n.partner_ref = s.partner_ref
+    INNER JOIN doubtful AS n ON n.client_id = s.client_id AND n.partner_ref = s.partner_ref
     WHERE s.refund_percent > 0 AND n.sales >= 20 AND n.refunded * 100 > n.sales * s.refund_percent
 ) AS f
 WHERE (client_id, conversion_key, partner_ref, code) NOT IN

@@ -1,7 +1,8 @@
 -- Keep what was found. The order matters for a worker that is killed here: what it still has to look at is noted before
 -- what it compares with, and the cursor moves after all of it.
--- Reads:  facts, pairs, made_clicks, devices, addresses, changed_answers, rule_terms, new_holds, new_lines
--- Writes: changes, dependencies, attribution_rows, holds, ledger_lines
+-- Reads:  facts, pairs, made_clicks, devices, addresses, changed_answers, rule_terms, won, crowded, carried_reviews,
+--         new_holds, new_lines
+-- Writes: changes, dependencies, reviews, attribution_rows, holds, ledger_lines
 -- Twice:  rows carry their identity. Lines of the ledger carry their place: see ledger_lines.
 
 -- An appointment with what does not count yet: a first invoice that waits for its Checkout session.
@@ -55,17 +56,29 @@ WHERE r.client_id IN (SELECT client_id FROM rule_terms WHERE notEmpty(tiers))
   AND r.event_time >= c.since AND NOT r.gone
   AND (r.client_id, r.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
 
+-- Another place in the row of what one click has won, for the sales after these.
+INSERT INTO changes
+SELECT now64(3), client_id, 'payment', conversion_key
+FROM won
+WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM crowded)
+  AND (client_id, click_id) IN (SELECT client_id, click_id FROM changed_answers)
+  AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+
+-- What a person said of a payment holds for it under the key that it has now.
+INSERT INTO reviews (client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at)
+SELECT client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at FROM carried_reviews;
+
 INSERT INTO attribution_rows (client_id, conversion_key, order_id, partner_ref, offer, click_id, method, reason, payment, event_time,
-                              revenue, refunded, currency, touches, gone)
+                              revenue, refunded, currency, touches, gone, attributed_at)
 SELECT client_id, conversion_key, order_id, partner_ref, offer, click_id, method, reason, payment, event_time, revenue, refunded,
-       currency, touches, gone
+       currency, touches, gone, attributed_at
 FROM changed_answers;
 
 INSERT INTO holds (client_id, conversion_key, partner_ref, code, evidence)
 SELECT client_id, conversion_key, partner_ref, code, evidence FROM new_holds;
 
 INSERT INTO ledger_lines (entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason, part,
-                          rate, rule_rate, rule_currency)
-SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason, part, rate, rule_rate,
-       rule_currency
+                          sale_currency, sale_day, rate, rule_currency, rule_rate)
+SELECT entry_id, client_id, conversion_key, partner_ref, kind, amount, currency, rule, hold_until, reason, part,
+       sale_currency, sale_day, rate, rule_currency, rule_rate
 FROM new_lines;

@@ -57,11 +57,11 @@ class Book:
         self._reports = [e for e in self._events if _is_report(e)]
         by_key: dict[str, list[Event]] = {}
         for report in self._reports:
-            by_key.setdefault(self._home(report.conversion_key), []).append(report)
+            by_key.setdefault(self.home(report.conversion_key), []).append(report)
         self._money_back: dict[str, list[Event]] = {}
         for event in self._events:
             if event.event_type in MONEY_BACK and (event.conversion_key or event.refs):
-                self._money_back.setdefault(self._home(event.conversion_key or event.refs[0]), []).append(event)
+                self._money_back.setdefault(self.home(event.conversion_key or event.refs[0]), []).append(event)
         everything = [self._conversion(key, reports) for key, reports in by_key.items()]
         self.conversions = sorted((c for c in everything if self._counts(c)), key=lambda c: c.place)
 
@@ -80,7 +80,8 @@ class Book:
                 roads.update({ref: goal for ref in event.refs if ref != goal})
         return roads
 
-    def _home(self, key: str) -> str:
+    def home(self, key: str) -> str:
+        """The key of the sale that an id belongs to."""
         while key in self._roads:
             key = self._roads[key]
         return key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from worker.oracle.attribution import Attribution, Sightings
@@ -24,10 +24,12 @@ class Answer:
 
 def settle(world: World) -> Answer:
     registry = Registry(world.versions)
-    conversions = Book(world.events).conversions
+    book = Book(world.events)
+    conversions = book.conversions
+    reviews = [replace(review, conversion_key=book.home(review.conversion_key)) for review in world.reviews]
     attribution = Attribution(world.slug, registry, Sightings(world.events), conversions)
     winners = {c.key: (c, won) for c in conversions if (won := attribution.winner(c))}
-    commissions = Commissions(world.slug, registry, world.rates, world.reviews, attribution, winners)
+    commissions = Commissions(world.slug, registry, world.rates, reviews, attribution, winners)
     answer = Answer({}, {})
     for c in conversions:
         payment = attribution.payment(c)
