@@ -17,8 +17,9 @@ CLICK_ID = "click_id"
 LONGEST_TARGET = 2048
 """Characters of ``to``; browsers and proxies begin to cut not far above."""
 
+# (?ai:…): of any case, in ASCII. Without the a, U+017F is an s, U+212A a k, and U+0130 an i.
 WEB_ADDRESS = re.compile(
-    r"(https?)://((?:\[[0-9a-f:.]+\]|[^/?#\s\\@\[\]:]+)(?::[0-9]{1,5})?)([/?#][^\s\\]*)?", re.IGNORECASE
+    r"((?ai:https?))://((?:\[(?ai:[0-9a-f:.]+)\]|[^/?#\s\\@\[\]:]+)(?::[0-9]{1,5})?)([/?#][^\s\\]*)?"
 )
 """Scheme, host with its port, and the rest, of an address that an operator wrote."""
 
@@ -26,7 +27,7 @@ _LABELS = r"[a-z0-9_][a-z0-9_-]*(?:\.[a-z0-9_-]+)*"
 HOST = re.compile(rf"{_LABELS}(?::[0-9]{{1,5}})?|\*\.[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
 """An entry of ``deep_link_hosts``: ``shop.example``, ``shop.example:8443``, ``*.shop.example`` (its subdomains)."""
 # No user, no IPv6, no percent-encoding, no letters beyond ASCII: a host that needs one of them matches nothing.
-_TARGET = re.compile(rf"(https?)://({_LABELS}(?::[0-9]{{1,5}})?)([/?#].*)?", re.IGNORECASE)
+_TARGET = re.compile(rf"((?ai:https?))://((?ai:{_LABELS})(?::[0-9]{{1,5}})?)([/?#].*)?")
 # What browsers strip or turn into a slash: control characters, spaces, backslashes; and signs that reverse the text.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028-\u202e\u2066-\u2069\ufeff\ufffd]").search
 _SAFE = "%/?#[]@!$&'()*+,;=:~"

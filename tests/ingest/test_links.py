@@ -214,6 +214,16 @@ def test_deep_link_to_a_stranger_leads_to_the_landing_page_and_is_noted(links: P
     assert found == [(noted, "https://shop.example/start?a=1&click_id=old#top")]
 
 
+@pytest.mark.parametrize(
+    "to", ["http\u017f://shop.example/", "https://\u0130.shop.example/", "https://\u212a.shop.example/"]
+)
+def test_letter_that_another_alphabet_folds_to_ours_leads_to_the_landing_page(links: Product, to: str) -> None:
+    path = f"/r?ref=lia&to={quote(to, safe='')}"
+    for response in (get(links, path), links.http.head(path, headers=BROWSER)):
+        assert response.status_code == 302
+        assert response.headers["location"].startswith("https://shop.example/start?a=1&click_id=")
+
+
 def test_unknown_or_paused_offer_leads_to_the_partners_first(links: Product) -> None:
     for offer in ("nothing", "ended", "", "%00"):
         response = get(links, f"/r?ref=lia&offer={offer}")

@@ -15,7 +15,7 @@ def landing(page: str = "https://shop.example/start?a=1#top", *hosts: str) -> La
     return OfferTerms("shop", "main", page, "active", deep_link_hosts=hosts).landing("ana")
 
 
-ALLOWED = landing("https://shop.example/", "blog.example", "*.shop.example", "test.example:8443")
+ALLOWED = landing("https://shop.example/", "blog.example", "book.example", "*.shop.example", "test.example:8443")
 
 TRICKS = {
     "another host": "https://evil.example/",
@@ -56,6 +56,13 @@ TRICKS = {
     "a byte order mark": "\ufeffhttps://shop.example/",
     "a Cyrillic letter": "https://sh\u043ep.example/",
     "an xn-- host that looks the same": "https://xn--shp-hed.example/",
+    "a long s in the scheme": "http\u017f://shop.example/",
+    "a long s in the host": "https://\u017fhop.example/",
+    "a Kelvin sign in the host": "https://boo\u212a.example/",
+    "a long s in a subdomain": "https://\u017f.shop.example/",
+    "a Kelvin sign in a subdomain": "https://\u212a.shop.example/",
+    "an I with a dot in a subdomain": "https://\u0130.shop.example/",
+    "an i without a dot in a subdomain": "https://\u0131.shop.example/",
     "a wide full stop": "https://shop\u3002example/",
     "wide letters": "https://\uff53\uff48\uff4f\uff50.example/",
     "a fraction slash": "https://shop.example\u2044.evil.example/",
@@ -132,12 +139,30 @@ def test_landing_page_with_letters_beyond_ascii_is_sent_as_browsers_take_it() ->
     assert own.target("https://mañana.example/b") == ""
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        "http\u017f://shop.example/",
+        "https://\u0130.example/",
+        "https://boo\u212a.example/",
+        "https://\u017fhop.example/",
+        "https://mañana.example:8443/ñ",
+        "https://" + "ñ" * 300 + ".example/",
+        "https://shop.example/\u0130?\u212a#\u017f",
+    ],
+)
+def test_no_landing_page_makes_a_header_that_is_not_ascii(page: str) -> None:
+    own = landing(page)
+    assert (own.address + own.before + own.after).isascii()
+
+
 @given(
     st.lists(
         st.sampled_from(
             [
-                *"aé:/\\@?#.%\t\n []*-\u3002\uff0f",
+                *"aé:/\\@?#.%\t\n []*-\u3002\uff0f\u017f\u212a\u0130\u0131",
                 "https://",
+                "http\u017f://",
                 "http:",
                 "//",
                 "shop.example",
@@ -156,7 +181,7 @@ def test_whatever_is_asked_for_the_host_is_an_allowed_one(to: str) -> None:
         assert address.isprintable()
         parts = urlsplit(address)
         assert parts.scheme == "https"
-        assert parts.netloc in ("shop.example", "blog.example", "test.example:8443") or (
+        assert parts.netloc in ("shop.example", "blog.example", "book.example", "test.example:8443") or (
             parts.netloc.endswith(".shop.example") and parts.netloc.count("@") == parts.netloc.count(":") == 0
         )
 

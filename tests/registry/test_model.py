@@ -112,7 +112,10 @@ def test_link_field_of_an_offer_that_would_do_harm_is_refused(field: str, told: 
     assert told in refusal(f"{CLIENT}{offer}{field}\n")
 
 
-@pytest.mark.parametrize("page", ["", "shop.test", "ftp://shop.test/", "https:///path", "javascript:x", "https://[::1"])
+@pytest.mark.parametrize(
+    "page",
+    ["", "shop.test", "ftp://shop.test/", "https:///path", "javascript:x", "https://[::1", "http\u017f://shop.test/"],
+)
 def test_landing_page_must_be_an_address_of_the_web(page: str) -> None:
     message = refusal(CLIENT + OFFER.replace("https://shop.test/", page))
     assert "offer shop/main: landing_page: expected http(s)://host/" in message
