@@ -28,7 +28,11 @@ class LinkRefused(ReloError):
 
 
 class ShortLink(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a row of the kind ``link``. Without ``offer`` it leads to the partner's first, whichever that is."""
+    """The body of a row of the kind ``link``.
+
+    ``offer``: the one that it was made for, also where nobody named one. Rows of before may have none, and lead to the
+    partner's first, whichever that is.
+    """
 
     client_id: int
     client: str
@@ -55,13 +59,15 @@ def create(
         )
     if offer and offer not in partner["offers"]:
         raise LinkRefused(f"partner {ref} does not share an offer {offer}; there are {', '.join(partner['offers'])}")
-    if to:
-        slug = offer or partner["offers"][0]
-        terms = msgspec.convert(now["offer", f"{partner['client']}/{slug}"], OfferTerms)
-        if not terms.landing(ref).target(to):
-            raise LinkRefused(
-                f"--to: expected https, on the host of the landing page of {slug} or on one of its deep_link_hosts"
-            )
+    terms = {
+        slug: msgspec.convert(now["offer", f"{partner['client']}/{slug}"], OfferTerms) for slug in partner["offers"]
+    }
+    # Where the long link leads today. Left open, it would lead elsewhere as soon as the partner's offers change.
+    slug = offer or next((slug for slug, t in terms.items() if t.status == "active"), partner["offers"][0])
+    if to and not terms[slug].landing(ref).target(to):
+        raise LinkRefused(
+            f"--to: expected https, on the host of the landing page of {slug} or on one of its deep_link_hosts"
+        )
     if code and not CODE.fullmatch(code):
         raise LinkRefused("--code: expected letters, digits, - and _, at most 64")
     if code and (KIND, code) in now:
@@ -71,7 +77,7 @@ def create(
         client=partner["client"],
         code=code or _unused_code(now),
         ref=ref,
-        offer=offer,
+        offer=slug,
         to=to,
         parameters=dict(parameters or {}),
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.fernet import Fernet
 
-from relo_ingest.registry import apply, model, short_links
+from relo_ingest.registry import apply, model, short_links, snapshot
 from relo_ingest.registry.secrets import Keyring
 from relo_ingest.registry.short_links import LinkRefused
 
@@ -29,10 +30,11 @@ ref = "ana"
 client = "shop"
 offers = ["main", "side"]
 """
+KEYS = Keyring(Fernet.generate_key().decode())
 
 
 def registry() -> dict[tuple[str, str], Any]:
-    todo = apply.changes(model.parse(tomllib.loads(TOML), "x"), {}, Keyring(Fernet.generate_key().decode()))
+    todo = apply.changes(model.parse(tomllib.loads(TOML), "x"), {}, KEYS)
     return {(c.kind, c.key): c.after for c in todo}
 
 
@@ -74,13 +76,51 @@ def test_page_of_the_offer_that_is_asked_for_is_allowed() -> None:
     assert made.after["to"] == "https://side.test/p"
 
 
+def leads_to(now: dict[tuple[str, str], Any], code: str) -> str:
+    """The offer that a visitor of the short link comes to."""
+    rows = [(kind, key, msgspec.json.encode(body).decode()) for (kind, key), body in now.items()]
+    built = snapshot.build(1, rows, KEYS)
+    short = built.short_links[code]
+    link = built.links[short.ref]
+    return link.landings.get(short.offer, link.default).offer
+
+
+def test_link_leads_to_the_offer_it_was_made_for_when_another_becomes_the_partners_first() -> None:
+    now = registry()
+    made = short_links.create(now, "ana", code="flyer")
+    now[made.kind, made.key] = made.after
+    now["partner", "ana"] = now["partner", "ana"] | {"offers": ["side", "main"]}
+    assert (made.after["offer"], leads_to(now, "flyer")) == ("main", "main")
+
+
+def test_link_is_made_for_the_offer_that_the_long_link_leads_to_now() -> None:
+    now = registry()
+    main = now["offer", "shop/main"]
+    now["offer", "shop/main"] = main | {"status": "paused"}
+    made = short_links.create(now, "ana", to="https://side.test/p", code="flyer")
+    now[made.kind, made.key] = made.after
+    now["offer", "shop/main"] = main
+    assert (made.after["offer"], leads_to(now, "flyer")) == ("side", "side")
+
+
+def test_link_leads_to_the_partners_first_offer_while_its_own_is_paused() -> None:
+    now = registry()
+    made = short_links.create(now, "ana", "side", code="flyer")
+    now[made.kind, made.key] = made.after
+    side = now["offer", "shop/side"]
+    now["offer", "shop/side"] = side | {"status": "paused"}
+    assert leads_to(now, "flyer") == "main"
+    now["offer", "shop/side"] = side
+    assert leads_to(now, "flyer") == "side"
+
+
 def test_list_shows_the_long_link() -> None:
     now = registry()
     for code in ("b", "a"):
         made = short_links.create(now, "ana", parameters={"s1": "x y"}, code=code)
         now[made.kind, made.key] = made.after
     assert [(s.code, s.long()) for s in short_links.listed(now)] == [
-        ("a", "/r?ref=ana&s1=x+y"),
-        ("b", "/r?ref=ana&s1=x+y"),
+        ("a", "/r?ref=ana&offer=main&s1=x+y"),
+        ("b", "/r?ref=ana&offer=main&s1=x+y"),
     ]
     assert list(short_links.listed(now, "bob")) == []
