@@ -195,6 +195,24 @@ def test_a_click_counts_within_its_window(story: Story, days: int, method: str) 
     assert story.attributions()["pi"].method == method
 
 
+def test_a_near_click_goes_before_a_later_far_one(story: Story) -> None:
+    told = re.search(
+        r"a click (\d+) days\s+before the payment on its own device goes before a click of (\d+) days", PAGE
+    )
+    assert told
+    story.partner("near", "far")
+    story.click("k1", "near", -int(told[1]))
+    story.click("k2", "far", -int(told[2]))
+    story.seen("own", click="k1", email="e" * 64, at=-int(told[1]))
+    story.seen("other", click="k2", email="e" * 64, at=-int(told[2]))
+    story.pay("on its own device", 0, device_id="own")
+    story.pay("with the address", 0, email_hash="e" * 64)
+    assert story.winners() == {
+        "on its own device": ("device", "k1", "near"),
+        "with the address": ("device", "k2", "far"),  # both are near
+    }
+
+
 def test_holds_and_their_limits() -> None:
     told = {
         row["code"].strip("`"): row["the sale is on hold because"]
