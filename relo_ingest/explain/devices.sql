@@ -3,17 +3,24 @@
 -- Reads:  click_devices, identities, device_emails
 -- Writes: nothing
 --
--- The limits are those of attribution: 20 devices of an address, 5 addresses of a device, what was seen until {until} (ms).
+-- The limits are those of worker/steps/evidence.sql: 20 devices of the click id and of an address, 5 addresses of a device,
+-- the earliest first, of what was seen until {until} (ms).
 WITH
     direct AS
     (
         SELECT {device_id:String} AS device_id, 'payment' AS via WHERE device_id != ''
         UNION ALL
         SELECT device_id, 'click'
-        FROM click_devices
-        WHERE client_id = {client_id:UInt32} AND click_id = {click_id:String} AND click_id != ''
-        GROUP BY device_id
-        HAVING toUnixTimestamp64Milli(min(first_seen)) <= {until:Int64}
+        FROM
+        (
+            SELECT device_id, min(c.first_seen) AS seen
+            FROM click_devices AS c
+            WHERE client_id = {client_id:UInt32} AND click_id = {click_id:String} AND click_id != ''
+            GROUP BY device_id
+            HAVING toUnixTimestamp64Milli(seen) <= {until:Int64}
+            ORDER BY seen, device_id
+            LIMIT 20
+        )
         UNION ALL
         SELECT device_id, 'email'
         FROM

@@ -102,6 +102,47 @@ def test_of_many_clicks_the_last_ones_and_the_winner_are_told(shop: Story, why: 
     assert len(told(text, "Who earns")) == 21
 
 
+FLOODS: dict[str, tuple[dict[str, str], Callable[[Story], list[dict[str, Any]]]]] = {
+    "devices of its click id": (
+        {"click_id": "browser"},
+        lambda s: [s.a_beacon(f"d{n:02}", click="browser", at=-3 + n / 1000) for n in range(25)],
+    ),
+    "devices of its address": (
+        {"email_hash": EMAIL},
+        lambda s: [s.a_beacon(f"d{n:02}", email=EMAIL, at=-3 + n / 1000) for n in range(25)],
+    ),
+    "addresses of its device": (
+        {"device_id": "own"},
+        lambda s: (
+            [s.a_beacon("own", email=f"{n:064}", at=-3 + n / 1000) for n in range(25)]
+            + [s.a_beacon("d24", email=f"{24:064}", at=-3)]
+        ),
+    ),
+    "devices of another address": (
+        {"device_id": "own"},
+        lambda s: (
+            [s.a_beacon("own", email=EMAIL, at=-3)]
+            + [s.a_beacon(f"d{n:02}", email=EMAIL, at=-3 + n / 1000) for n in range(25)]
+        ),
+    ),
+    "clicks of its device": (
+        {"device_id": "d24"},
+        lambda s: [s.a_beacon("d24", click=f"other{n}", at=-1.5) for n in range(200)],
+    ),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_the_worker_does_not_look_at_is_not_said_to_count(shop: Story, why: Why, flood: str) -> None:
+    fields, beacons = FLOODS[flood]
+    shop.click("late", "ana", -2)
+    shop.insert(*beacons(shop), shop.a_beacon("d24", click="late", at=-2))
+    shop.pay("pi_flood", -1, **fields)
+    text = why("pi_flood")
+    assert told(text, "Who earns")[0].startswith("Nobody")
+    assert "late" not in text
+
+
 def test_a_refund_says_which_share_of_the_commission_goes_back(shop: Story, why: Why) -> None:
     shop.click("k", "ana", -3)
     shop.pay("pi_r", -2, "12.35", click_id="k")
