@@ -3,6 +3,9 @@
 -- Writes: nothing
 --
 -- objection is '' for a click that counts. closeness: 3 the payment names it, 2 a device of the payment, 1 a connected one.
+--
+-- Of several reports of one click id the first that was received counts: whoever saw an id may report it again. While clicks
+-- has no column received_at, the alias stands in for it, and with prefer_column_name_to_alias the column goes before it.
 WITH
     fromUnixTimestamp64Milli({at:Int64}, 'UTC') AS sold_at,
     reached AS
@@ -28,19 +31,21 @@ WITH
         GROUP BY click_id
     )
 SELECT r.click_id AS click_id, r.closeness AS closeness, if(r.closeness = 3, 'click_id', 'device') AS method,
-       k.partner_ref AS partner_ref, k.offer AS offer, toUnixTimestamp64Milli(k.event_time) AS clicked_at,
+       k.partner_ref AS partner_ref, k.offer AS offer, toUnixTimestamp64Milli(k.made_at) AS clicked_at,
        if(r.closeness = 3, o.click_window_days, o.device_window_days) AS window_days, o.methods AS methods,
        o.first_click AS first_click,
        multiIf(k.click_id = '', 'unknown',
                NOT p.active, 'partner',
                o.offer = '', 'offer',
-               k.event_time > sold_at + INTERVAL 5 MINUTE, 'later',
-               k.event_time < sold_at - toIntervalDay(window_days), 'window',
+               k.made_at > sold_at + INTERVAL 5 MINUTE, 'later',
+               k.made_at < sold_at - toIntervalDay(window_days), 'window',
                NOT has(o.methods, method), 'method', '') AS objection
 FROM reached AS r
 LEFT JOIN
 (
-    SELECT * FROM clicks WHERE client_id = {client_id:UInt32} AND click_id IN (SELECT click_id FROM reached)
+    SELECT click_id, event_time AS made_at, partner_ref, offer
+    FROM clicks
+    WHERE client_id = {client_id:UInt32} AND click_id IN (SELECT click_id FROM reached)
 ) AS k ON k.click_id = r.click_id
 LEFT JOIN
 (

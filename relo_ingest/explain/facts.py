@@ -70,7 +70,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Click(msgspec.Struct, frozen=True):
-    """A click that might earn; ``objection`` says why it may not: unknown, partner, offer, later, window, method."""
+    """A click that might earn; ``objection`` says why not: unknown, bot, partner, offer, later, window, method."""
 
     click_id: str
     closeness: int
@@ -78,6 +78,7 @@ class Click(msgspec.Struct, frozen=True):
     partner_ref: str
     offer: str
     clicked_at: int
+    bot_reason: str
     window_days: int
     methods: list[str]
     first_click: bool

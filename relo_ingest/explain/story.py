@@ -145,6 +145,7 @@ def _forgotten(relative: Relative) -> str:
 
 def _objection(click: Click) -> str:
     return {
+        "bot": f"It does not count: it was made by a bot ({click.bot_reason}).",
         "partner": f"It does not count: {click.partner_ref} was not active then.",
         "offer": f"It does not count: there is no offer {click.offer}.",
         "later": "It does not count: it came after the payment.",
