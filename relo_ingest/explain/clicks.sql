@@ -4,8 +4,8 @@
 --
 -- objection is '' for a click that counts. closeness: 3 the payment names it, 2 a device of the payment, 1 a connected one.
 --
--- Of several reports of one click id the first that was received counts: whoever saw an id may report it again. While clicks
--- has no column received_at, the alias stands in for it, and with prefer_column_name_to_alias the column goes before it.
+-- Of several reports of one click id the first that was received counts: whoever saw an id may report it again. While
+-- clicks has no column received_at, the alias stands in for it; with prefer_column_name_to_alias the column goes first.
 WITH
     fromUnixTimestamp64Milli({at:Int64}, 'UTC') AS sold_at,
     reached AS

@@ -86,18 +86,23 @@ class Click(msgspec.Struct, frozen=True):
 
 
 class Relative(msgspec.Struct, frozen=True):
-    """An earlier payment of the same subscription or customer; ``objection`` says why its partner may not earn again:
-    partner, window, method."""
+    """An earlier payment of the same subscription or customer.
+
+    ``own_partner``: whose it is by its own evidence. ``brings``: by this one the customer is remembered. ``objection``
+    says why its partner may not earn again: not first, partner, offer, method, window.
+    """
 
     conversion_key: str
     at: int
     revenue: Decimal
     currency: str
     partner_ref: str
-    offer: str
     method: str
+    own_partner: str
+    offer: str
     of_subscription: bool
     window_days: int
+    brings: bool
     objection: str
 
 
@@ -188,6 +193,11 @@ class Facts(msgspec.Struct, frozen=True):
     lines: list[Line]
     commissions: list[Commission]
     decisions: list[Decision]
+
+    @property
+    def bringer(self) -> Relative | None:
+        """The earlier payment by which the customer is remembered, whether that still earns or not."""
+        return next((r for r in self.relatives if r.brings), None)
 
 
 def ask(clickhouse: ClickHouseClient, name: str, answer: type[Answer], parameters: dict[str, Any]) -> list[Answer]:

@@ -108,8 +108,10 @@ def found(facts: Facts) -> Iterator[str]:
     for r in facts.relatives:
         of = "subscription" if r.of_subscription else "customer"
         whose = f"{r.partner_ref}'s, by {r.method}" if r.partner_ref else "nobody's"
+        if r.own_partner not in ("", r.partner_ref):
+            whose += f", and {r.own_partner}'s by what it carried itself"
         which = f"{money(r.revenue, r.currency)} on {when(r.at)} ({r.conversion_key})"
-        yield f"Earlier payment of the same {of}: {which}, {whose}.{_forgotten(r)}"
+        yield f"Earlier payment of the same {of}: {which}, {whose}.{_forgotten(r, facts.bringer)}"
     yield from _not_found(facts)
 
 
@@ -134,13 +136,20 @@ def _promo(facts: Facts) -> Iterator[str]:
     yield f"The promo code {code} is {promo.partner_ref}'s. {counts}"
 
 
-def _forgotten(relative: Relative) -> str:
+def _forgotten(relative: Relative, bringer: Relative | None) -> str:
+    if relative.objection == "not first" and bringer is not None:
+        first = "goes before it, being of the same subscription" if _is_nearer(bringer, relative) else "came before it"
+        return f" It does not count: {bringer.conversion_key} {first}."
     return {
-        "partner": f" It does not count: {relative.partner_ref} was not active any more.",
-        "window": f" It does not count: customers are remembered for {relative.window_days} days.",
+        "partner": f" It does not count: {relative.own_partner} was not active any more.",
+        "offer": f" It does not count: there was no offer {relative.offer} any more.",
         "method": f" It does not count: the offer {relative.offer} remembers no customers.",
-        "": "",
-    }[relative.objection]
+        "window": f" It does not count: customers are remembered for {relative.window_days} days.",
+    }.get(relative.objection, "")
+
+
+def _is_nearer(one: Relative, other: Relative) -> bool:
+    return one.of_subscription and not other.of_subscription
 
 
 def _objection(click: Click) -> str:
@@ -191,9 +200,10 @@ def _why_it_won(facts: Facts) -> str:
     if p.method == "promo_code":
         return f"the code {p.promo_code} was used."
     if p.method == "customer":
-        brought = next((r for r in facts.relatives if r.partner_ref == p.partner_ref), None)
-        by = f" with the payment {brought.conversion_key} of {day(brought.at)}" if brought else ""
-        return f"{p.partner_ref} brought the customer{by}."
+        by = facts.bringer
+        if by is None or by.own_partner != p.partner_ref:  # the tables have moved on: what the worker wrote then
+            return f"{decoded(p.reason).get('evidence', 'the partner brought the customer')}."
+        return f"{p.partner_ref} brought the customer with the payment {by.conversion_key} of {day(by.at)}."
     click = next((c for c in facts.clicks if c.click_id == p.winning_click), None)
     if click is None:  # the tables have moved on: what the worker wrote then
         return f"{decoded(p.reason).get('evidence', 'the click counts')} ({p.winning_click})."
@@ -223,9 +233,9 @@ def _losers(facts: Facts) -> Iterator[str]:
         else:
             why = "it came earlier, and the last click wins."
         yield f"{c.partner_ref} lost with the click {c.click_id}: {why}"
-    brought = next((r.partner_ref for r in facts.relatives if r.partner_ref and not r.objection), "")
-    if brought and brought != p.partner_ref and p.method != "customer":
-        yield f"{brought} lost with the earlier payment of the customer: {_weaker('customer', facts)}"
+    by = facts.bringer
+    if by and not by.objection and by.own_partner != p.partner_ref and p.method != "customer":
+        yield f"{by.own_partner} lost with the earlier payment {by.conversion_key}: {_weaker('customer', facts)}"
 
 
 def _weaker(method: str, facts: Facts) -> str:

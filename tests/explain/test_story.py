@@ -228,6 +228,62 @@ def test_a_renewal_belongs_to_who_brought_the_customer(shop: Story, why: Why) ->
     assert [line.split()[-1] for line in listed[1:]] == ["in_1", "in_2"]
 
 
+RENEWAL = {"event_type": "custom", "event_name": "subscription_renewal"}
+OF_SUBSCRIPTION = {"customer_ref": "cus_1", "properties": '{"subscription": "sub_1"}'}
+
+
+def brought_with(shop: Story, why: Why, key: str) -> tuple[str, str, str]:
+    """Whose a payment is by its customer, and the earlier payment that the worker names, and that ``why`` does."""
+    text = why(key)
+    row = shop.attributions()[key]
+    assert row.method == "customer"
+    rest = told(text, "Who earns")[0].partition(" brought the customer with the payment ")[2]
+    return row.partner_ref.rpartition("-")[0], row.reason["evidence"].rpartition(" ")[2], rest.partition(" ")[0]
+
+
+def test_the_customer_is_remembered_by_the_subscription_before_an_older_payment(shop: Story, why: Why) -> None:
+    shop.click("k0", "ana", -50)
+    shop.click("k1", "ana", -30)
+    shop.pay("p0", -40, click_id="k0", customer_ref="cus_1")
+    shop.pay("p1", -20, click_id="k1", **OF_SUBSCRIPTION)
+    shop.pay("p2", -3, **OF_SUBSCRIPTION, **RENEWAL)
+    assert brought_with(shop, why, "p2") == ("ana", "p1", "p1")
+    older, newer = [line for line in told(why("p2"), "What was found") if line.startswith("Earlier payment")]
+    assert older.endswith("by click_id. It does not count: p1 goes before it, being of the same subscription.")
+    assert newer.endswith("by click_id.")
+
+
+def test_the_customer_is_remembered_by_the_first_payment_that_found_somebody_itself(shop: Story, why: Why) -> None:
+    shop.click("k1", "ana", -30)
+    shop.click("k3", "luis", -12)
+    shop.pay("p0", -40, **OF_SUBSCRIPTION)
+    shop.pay("p1", -20, click_id="k1", **OF_SUBSCRIPTION, **RENEWAL)
+    shop.pay("p2", -15, **OF_SUBSCRIPTION, **RENEWAL)
+    shop.pay("p3", -10, click_id="k3", **OF_SUBSCRIPTION, **RENEWAL)
+    shop.pay("p4", -3, **OF_SUBSCRIPTION, **RENEWAL)
+    assert brought_with(shop, why, "p4") == ("ana", "p1", "p1")
+    relatives = [line.partition(" UTC ")[2] for line in told(why("p4"), "What was found") if line.startswith("Earlier")]
+    ana, luis = shop.ref("ana"), shop.ref("luis")
+    assert relatives == [
+        "(p0), nobody's.",
+        f"(p1), {ana}'s, by click_id.",
+        f"(p2), {ana}'s, by customer.",
+        f"(p3), {ana}'s, by customer, and {luis}'s by what it carried itself. It does not count: p1 came before it.",
+    ]
+
+
+def test_the_partner_who_lost_with_the_customer_is_the_one_who_is_remembered(shop: Story, why: Why) -> None:
+    shop.partner("cy")
+    for click_id, partner, at in (("k0", "ana", -50), ("k1", "luis", -30), ("k2", "cy", -5)):
+        shop.click(click_id, partner, at)
+    shop.pay("p0", -40, "0", click_id="k0", customer_ref="cus_1")
+    shop.pay("p1", -20, "0", click_id="k1", **OF_SUBSCRIPTION)
+    shop.pay("p2", -3, click_id="k2", **OF_SUBSCRIPTION)
+    assert told(why("p2"), "Who earns")[1:] == [
+        f"{shop.ref('luis')} lost with the earlier payment p1: click_id goes before customer here."
+    ]
+
+
 def test_nobodys_sale_says_what_was_looked_for(shop: Story, why: Why) -> None:
     shop.pay("pi_none", -1, click_id="nope", promo_code="NOBODY")
     text = why("pi_none")
