@@ -84,6 +84,11 @@ class Click(msgspec.Struct, frozen=True):
     first_click: bool
     objection: str
 
+    @property
+    def strength(self) -> tuple[int, int, int, str]:
+        """The greatest of the clicks that count is the payment's: as worker/steps/attribution.sql has it."""
+        return -self.methods.index(self.method), self.closeness, self.clicked_at, self.click_id
+
 
 class Relative(msgspec.Struct, frozen=True):
     """An earlier payment of the same subscription or customer.
@@ -193,6 +198,23 @@ class Facts(msgspec.Struct, frozen=True):
     lines: list[Line]
     commissions: list[Commission]
     decisions: list[Decision]
+
+    @property
+    def counting(self) -> list[Click]:
+        return [c for c in self.clicks if not c.objection]
+
+    @property
+    def winner(self) -> Click | None:
+        """The click that earns; None also where what the worker saw is not there any more."""
+        return next((c for c in self.counting if c.click_id == self.payment.winning_click), None)
+
+    @property
+    def decider(self) -> Click | None:
+        """The strongest click on the winner's offer: the winner itself, unless the offer pays the first one."""
+        won = self.winner
+        if won is None or not won.first_click:
+            return won
+        return max((c for c in self.counting if c.offer == won.offer), key=lambda c: c.strength)
 
     @property
     def bringer(self) -> Relative | None:

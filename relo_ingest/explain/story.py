@@ -32,6 +32,7 @@ REVERSALS = {
 }
 SHOWN = 20
 """Devices and clicks that are told one by one."""
+NOT_KNOWN_THEN = "by what the worker knew when it looked."
 NO_LIMIT_MONTHS = 100_000
 """What the schema says for a rule without ``renewal_months``."""
 
@@ -204,45 +205,77 @@ def _why_it_won(facts: Facts) -> str:
         if by is None or by.own_partner != p.partner_ref:  # the tables have moved on: what the worker wrote then
             return f"{decoded(p.reason).get('evidence', 'the partner brought the customer')}."
         return f"{p.partner_ref} brought the customer with the payment {by.conversion_key} of {day(by.at)}."
-    click = next((c for c in facts.clicks if c.click_id == p.winning_click), None)
-    if click is None:  # the tables have moved on: what the worker wrote then
+    won = facts.winner
+    if won is None:  # the tables have moved on: what the worker wrote then
         return f"{decoded(p.reason).get('evidence', 'the click counts')} ({p.winning_click})."
-    named = f"click {click.click_id} of {when(click.clicked_at)}"
-    if click.closeness == 3 and not click.first_click:
+    named = f"click {won.click_id} of {when(won.clicked_at)}"
+    if won.closeness == 3 and not won.first_click:
         return f"the payment names the {named}."
-    order = "only" if sum(not c.objection for c in facts.clicks) == 1 else "first" if click.first_click else "last"
-    return f"{named} is the {order} one that counts, {CLOSENESS[click.closeness]}."
+    how = CLOSENESS[won.closeness]
+    others = [c for c in facts.counting if c is not won]
+    if not others:
+        return f"{named} is the only one that counts, {how}."
+    if won.first_click:
+        return f"{named} is the first one that counts on the offer {won.offer}, {how}."
+    if all(_place(c) < _place(won) for c in others):
+        return f"{named} is the last one that counts, {how}."
+    return f"{named} goes before later ones, {how}."
+
+
+def _place(click: Click) -> tuple[int, str]:
+    return click.clicked_at, click.click_id
 
 
 def _losers(facts: Facts) -> Iterator[str]:
     p = facts.payment
     if facts.promo and not facts.promo.objection and p.method != "promo_code":
         yield f"{facts.promo.partner_ref} lost with the promo code {p.promo_code}: {_weaker('promo_code', facts)}"
-    won = next((c for c in facts.clicks if c.click_id == p.winning_click), None)
     for c in _shown(facts):
-        if c.objection or c.click_id == p.winning_click:
-            continue
-        if won is None or won.method != c.method:
-            why = _weaker(c.method, facts)
-        elif won.first_click and won.offer == c.offer:
-            why = "the offer pays the first click, and it came later."
-        elif won.closeness != c.closeness:
-            why = f"it was {CLOSENESS[c.closeness]}, the winner {CLOSENESS[won.closeness]}."
-        elif won.clicked_at == c.clicked_at:
-            why = "of two clicks at the same moment, the larger id wins."
-        else:
-            why = "it came earlier, and the last click wins."
-        yield f"{c.partner_ref} lost with the click {c.click_id}: {why}"
+        if not c.objection and c.click_id != p.winning_click:
+            yield f"{c.partner_ref} lost with the click {c.click_id}: {_why_it_lost(c, facts)}"
     by = facts.bringer
     if by and not by.objection and by.own_partner != p.partner_ref and p.method != "customer":
         yield f"{by.own_partner} lost with the earlier payment {by.conversion_key}: {_weaker('customer', facts)}"
+
+
+def _why_it_lost(click: Click, facts: Facts) -> str:
+    won, decider = facts.winner, facts.decider
+    if won is None or decider is None:
+        return _weaker(click.method, facts) if not facts.payment.winning_click else NOT_KNOWN_THEN
+    if not won.first_click or (won.offer != click.offer and decider is won):
+        return _why_it_is_weaker(click, won)
+    if won.offer != click.offer:
+        why = _why_it_is_weaker(click, decider)
+        return f"the offer {won.offer} goes before {click.offer} with its click {decider.click_id}: {why}"
+    if _place(click) < _place(won):
+        return NOT_KNOWN_THEN
+    if click.clicked_at == won.clicked_at:
+        return "of two clicks at the same moment, the smaller id is the first."
+    return "the offer pays the first click, and it came later."
+
+
+def _why_it_is_weaker(click: Click, than: Click) -> str:
+    """Why one of two clicks that count goes before the other, their models aside."""
+    if click.strength > than.strength:
+        return NOT_KNOWN_THEN
+    if click.method != than.method:
+        return f"{than.method} goes before {click.method} here."
+    if click.strength[0] != than.strength[0]:
+        return f"{than.method} comes earlier among the methods of the offer {than.offer}."
+    if click.closeness != than.closeness:
+        return f"it was {CLOSENESS[click.closeness]}, and {than.click_id} {CLOSENESS[than.closeness]}."
+    if click.clicked_at == than.clicked_at:
+        return "of two clicks at the same moment, the larger id wins."
+    return "it came earlier, and the last click wins."
 
 
 def _weaker(method: str, facts: Facts) -> str:
     """Why a method lost against the one that won."""
     if facts.payment.method == "customer" and facts.payment.payment == "renewal":
         return "a renewal belongs to whoever brought the customer."
-    return f"{facts.payment.method} goes before {method} here."
+    # Against a code it is not the first click of an offer that stands, but its strongest.
+    won = facts.decider.method if facts.decider and method == "promo_code" else facts.payment.method
+    return f"{won} goes before {method} here."
 
 
 def earned(facts: Facts) -> Iterator[str]:

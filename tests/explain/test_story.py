@@ -91,6 +91,78 @@ def test_a_sale_by_a_device_says_which_click_was_the_last(shop: Story, why: Why)
     assert f"{shop.ref('luis')} lost with the click k1: it came earlier, and the last click wins." in text
 
 
+def test_a_near_click_is_not_called_the_last_one_where_a_later_far_one_counts(shop: Story, why: Why) -> None:
+    shop.click("near", "ana", -9)
+    shop.click("far", "luis", -2)
+    shop.seen("own", click="near", email=EMAIL, at=-8)
+    shop.seen("other", click="far", email=EMAIL, at=-2)
+    shop.pay("pi_near", -1, device_id="own")
+    won, lost = told(why("pi_near"), "Who earns")
+    assert won.endswith("goes before later ones, seen on a device of the payment.")
+    assert lost == (
+        f"{shop.ref('luis')} lost with the click far: it was seen on a connected device, "
+        "and near seen on a device of the payment."
+    )
+
+
+def with_first_click_offers(shop: Story, **terms: Any) -> None:
+    """ana and luis click on the offer one, with these terms, and luis in between on two; all of it on the device d."""
+    for slug, more in (("one", terms), ("two", {})):
+        page = {"landing_page": "https://x.test/", "model": "first_click"}
+        shop.declare(offers=[shop.of_client(slug=slug, **page, **more)])
+    for click_id, partner, at, offer in (
+        ("k1", "ana", -9, "one"),
+        ("k2", "luis", -8, "two"),
+        ("k3", "luis", -7, "one"),
+    ):
+        shop.click(click_id, partner, at, offer)
+        shop.seen("d", click=click_id, at=-6)
+
+
+def test_the_first_click_wins_on_the_offer_of_the_last(shop: Story, why: Why) -> None:
+    with_first_click_offers(shop)
+    ana, luis = shop.ref("ana"), shop.ref("luis")
+    shop.pay("pi_first", -1, device_id="d")
+    won, *lost = told(why("pi_first"), "Who earns")
+    assert won.startswith(f"{ana} on the offer one, by device: click k1 of ")
+    assert won.endswith("is the first one that counts on the offer one, seen on a device of the payment.")
+    assert lost == [
+        f"{luis} lost with the click k2: the offer one goes before two with its click k3: "
+        "it came earlier, and the last click wins.",
+        f"{luis} lost with the click k3: the offer pays the first click, and it came later.",
+    ]
+
+
+def test_a_click_that_the_payment_names_loses_against_the_first_of_its_offer(shop: Story, why: Why) -> None:
+    with_first_click_offers(shop, methods=["click_id", "promo_code", "device"])
+    luis = shop.ref("luis")
+    shop.declare(promo_codes=[shop.of_client(code="LUIS", partner=luis, offer="one")])
+    shop.pay("pi_named", -1, device_id="d", click_id="k3", promo_code="LUIS")
+    won, *lost = told(why("pi_named"), "Who earns")
+    assert won.startswith(f"{shop.ref('ana')} on the offer one, by device: click k1 of ")
+    assert lost == [
+        f"{luis} lost with the promo code LUIS: click_id goes before promo_code here.",
+        f"{luis} lost with the click k2: the offer one goes before two with its click k3: "
+        "click_id goes before device here.",
+        f"{luis} lost with the click k3: the offer pays the first click, and it came later.",
+    ]
+
+
+def test_a_later_click_loses_where_its_offer_has_the_method_further_back(shop: Story, why: Why) -> None:
+    for slug, methods in (("one", ["device"]), ("two", ["click_id", "device"])):
+        shop.declare(offers=[shop.of_client(slug=slug, landing_page="https://x.test/", methods=methods)])
+    shop.click("k1", "ana", -3, offer="one")
+    shop.click("k2", "luis", -2, offer="two")
+    for click_id in ("k1", "k2"):
+        shop.seen("d", click=click_id, at=-2)
+    shop.pay("pi_rank", -1, device_id="d")
+    won, *lost = told(why("pi_rank"), "Who earns")
+    assert won.endswith("goes before later ones, seen on a device of the payment.")
+    assert lost == [
+        f"{shop.ref('luis')} lost with the click k2: device comes earlier among the methods of the offer one."
+    ]
+
+
 def test_of_many_clicks_the_last_ones_and_the_winner_are_told(shop: Story, why: Why) -> None:
     for n in range(30):
         shop.insert(shop.a_click(f"k{n:02}", "ana", -20 + n / 2), shop.a_beacon("d", click=f"k{n:02}", at=-20 + n / 2))
