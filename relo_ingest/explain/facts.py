@@ -49,6 +49,7 @@ class Payment(msgspec.Struct, frozen=True):
     customer_ref: str
     email_hash: str
     subscription: str
+    merged_keys: list[str]
     refs: list[str]
     method: str
     partner_ref: str
@@ -112,7 +113,7 @@ class Relative(msgspec.Struct, frozen=True):
 
 
 class PromoCode(msgspec.Struct, frozen=True):
-    """Whose the code was; ``objection`` says why it may not earn: partner, method."""
+    """Whose the code was; ``objection`` says why it may not earn: partner, offer, method."""
 
     partner_ref: str
     offer: str
@@ -131,6 +132,22 @@ class Rule(msgspec.Struct, frozen=True):
     net: bool
     renewal_months: int
     applies: bool
+
+
+class Price(msgspec.Struct, frozen=True):
+    """What the arithmetic of a rule works with; ``paid_in`` is the currency of the partner's commission.
+
+    Rates are units for one of the base, 0 where none is known. ``step``: of the month, as in the rule's tiers: after
+    how much, basis points, fixed amount; after 0 where none was reached.
+    """
+
+    paid_in: str
+    sale_rate: Decimal
+    entry_rate: Decimal
+    rule_rate: Decimal
+    step: tuple[int, int, Decimal]
+    by_revenue: bool
+    too_late: bool
 
 
 class Reversal(msgspec.Struct, frozen=True):
@@ -194,6 +211,8 @@ class Facts(msgspec.Struct, frozen=True):
     promo: PromoCode | None
     relatives: list[Relative]
     rules: list[Rule]
+    price: Price | None
+    """Of ``rule``, where the ledger does not tell the arithmetic."""
     reversals: list[Reversal]
     lines: list[Line]
     commissions: list[Commission]
@@ -215,6 +234,31 @@ class Facts(msgspec.Struct, frozen=True):
         if won is None or not won.first_click:
             return won
         return max((c for c in self.counting if c.offer == won.offer), key=lambda c: c.strength)
+
+    @property
+    def rule(self) -> Rule | None:
+        """The one that pays for this."""
+        return next((r for r in self.rules if r.applies), None)
+
+    @property
+    def computed(self) -> Line | None:
+        """The line that tells how what is earned was computed; None when nothing is, by what was written last."""
+        mine = [n for n in self.lines if n.partner_ref == self.payment.partner_ref]
+        last = max((n.created_at for n in mine), default=0)
+        return next((n for n in reversed(mine) if n.created_at == last and "exact" in n.told()), None)
+
+    @property
+    def is_rejected(self) -> bool:
+        """By the last review of the commission of the partner who earns."""
+        said = [d for d in self.decisions if d.is_review and d.partner_ref == self.payment.partner_ref]
+        return bool(said) and not said[-1].approved
+
+    @property
+    def started_at(self) -> int:
+        """When the first money came, of the subscription, else of the customer: renewals are counted from there."""
+        paid = [r for r in self.relatives if r.revenue > 0]
+        first = next((r for r in paid if r.of_subscription), next(iter(paid), None))
+        return first.at if first else self.payment.at
 
     @property
     def bringer(self) -> Relative | None:
@@ -243,18 +287,24 @@ def gather(clickhouse: ClickHouseClient, client_id: int, key: str) -> Facts:
     }
     family = {"subscription": payment.subscription, "customer_ref": payment.customer_ref}
     rule = {"offer": payment.offer, "partner": payment.partner_ref, "payment": payment.payment}
-    return Facts(
+    facts = Facts(
         payment=payment,
         devices=devices,
         clicks=ask(clickhouse, "clicks", Click, at | carried | reached),
         promo=next(iter(ask(clickhouse, "promo", PromoCode, at | {"code": payment.promo_code})), None),
         relatives=ask(clickhouse, "relatives", Relative, at | family),
         rules=ask(clickhouse, "rules", Rule, at | rule) if payment.offer else [],
+        price=None,
         reversals=ask(clickhouse, "reversals", Reversal, one),
         lines=ask(clickhouse, "lines", Line, one),
         commissions=ask(clickhouse, "commissions", Commission, one),
-        decisions=ask(clickhouse, "holds", Decision, one),
+        decisions=ask(clickhouse, "holds", Decision, one | {"merged": payment.merged_keys}),
     )
+    if facts.rule is None or facts.computed is not None:
+        return facts
+    terms = rule | {"rule": facts.rule.rule, "currency": payment.currency, "started_at": facts.started_at}
+    (price,) = ask(clickhouse, "price", Price, at | terms)
+    return msgspec.structs.replace(facts, price=price)
 
 
 def decoded(reason: str) -> Reason:

@@ -1,6 +1,8 @@
 -- What a commission was put on hold for, and what was decided.
 -- Reads:  holds, reviews
 -- Writes: nothing
+--
+-- {merged}: keys by which the payment was known before another report named it. What was decided then holds on.
 SELECT *
 FROM
 (
@@ -11,6 +13,7 @@ FROM
     UNION ALL
     SELECT r.partner_ref, '', '', toUnixTimestamp64Milli(r.reviewed_at), true, r.approved, r.note, r.codes
     FROM reviews AS r FINAL
-    WHERE r.client_id = {client_id:UInt32} AND r.conversion_key = {key:String}
+    WHERE r.client_id = {client_id:UInt32}
+      AND (r.conversion_key = {key:String} OR has({merged:Array(String)}, r.conversion_key))
 )
 ORDER BY at, code

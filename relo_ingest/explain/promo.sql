@@ -2,7 +2,7 @@
 -- Reads:  promo_code_history, partner_history, offer_history
 -- Writes: nothing
 SELECT c.partner_ref AS partner_ref, if(c.offer != '', c.offer, p.first_offer) AS offer,
-       multiIf(NOT p.active, 'partner', NOT has(o.methods, 'promo_code'), 'method', '') AS objection
+       multiIf(NOT p.active, 'partner', o.offer = '', 'offer', NOT has(o.methods, 'promo_code'), 'method', '') AS objection
 FROM
 (
     SELECT * FROM promo_code_history

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 
-from relo_ingest.explain.facts import Click, Facts, Line, Reason, Relative, decoded
+from relo_ingest.explain import price
+from relo_ingest.explain.facts import Click, Facts, Reason, Relative, decoded
 from relo_ingest.explain.words import day, listed, money, percent, plain, short, signed, span, when
 from relo_ingest.money import minor_digits
 
@@ -33,8 +34,6 @@ REVERSALS = {
 SHOWN = 20
 """Devices and clicks that are told one by one."""
 NOT_KNOWN_THEN = "by what the worker knew when it looked."
-NO_LIMIT_MONTHS = 100_000
-"""What the schema says for a rule without ``renewal_months``."""
 
 
 def tell(facts: Facts, slug: str) -> Iterator[str]:
@@ -131,6 +130,7 @@ def _promo(facts: Facts) -> Iterator[str]:
         return
     counts = {
         "partner": f"It does not count: {promo.partner_ref} was not active then.",
+        "offer": f"It does not count: there was no offer {promo.offer} then.",
         "method": f"It does not count: the offer {promo.offer} takes no codes.",
         "": "It counts.",
     }[promo.objection]
@@ -157,7 +157,7 @@ def _objection(click: Click) -> str:
     return {
         "bot": f"It does not count: it was made by a bot ({click.bot_reason}).",
         "partner": f"It does not count: {click.partner_ref} was not active then.",
-        "offer": f"It does not count: there is no offer {click.offer}.",
+        "offer": f"It does not count: there was no offer {click.offer} then.",
         "later": "It does not count: it came after the payment.",
         "window": f"It does not count: the window is {click.window_days} days.",
         "method": f"It does not count: the offer {click.offer} takes no {click.method}.",
@@ -282,60 +282,76 @@ def earned(facts: Facts) -> Iterator[str]:
     p = facts.payment
     if p.method in ("", "none") or p.is_test:
         return
-    computed = [n for n in facts.lines if n.partner_ref == p.partner_ref and "exact" in n.told()]
-    if computed:
-        yield from _arithmetic(facts, computed[-1])
-    else:
-        yield _why_nothing_is_earned(facts)
+    if facts.computed is None:
+        yield from _why_nothing_is_earned(facts)
+        return
+    computed = price.of_line(facts.computed)
+    yield from _arithmetic(facts, computed)
+    if computed.told.get("too_late"):
+        yield f"It is paid no more: {computed.told['too_late']}."
+    if facts.is_rejected:
+        yield "It was rejected in a review, and is not paid."
 
 
-def _why_nothing_is_earned(facts: Facts) -> str:
-    p = facts.payment
-    rule = next((r for r in facts.rules if r.applies), None)
-    if rule is None:
+def _why_nothing_is_earned(facts: Facts) -> Iterator[str]:
+    p, rule = facts.payment, facts.rule
+    if rule is None or facts.price is None:
         kind = PAYMENTS.get(p.payment, p.payment)
-        return f"Nothing: no commission rule of the offer {p.offer} pays {p.partner_ref} for {kind} of that time."
-    if p.payment == "renewal" and rule.renewal_months < NO_LIMIT_MONTHS:
-        return f"Nothing: the rule {rule.rule} pays renewals for {rule.renewal_months} months after the first payment."
-    if not rule.is_fixed and (p.revenue == 0 or rule.basis_points == 0):
-        return f"Nothing: the rule {rule.rule} pays {percent(rule.basis_points)} of {money(p.revenue, p.currency)}."
-    return f"Nothing yet: the rule {rule.rule} applies, and an exchange rate of that day or the 7 before is missing."
+        yield f"Nothing: no commission rule of the offer {p.offer} pays {p.partner_ref} for {kind} of that time."
+        return
+    if facts.is_rejected:
+        yield f"Nothing: the rule {rule.rule} applies, and the commission was rejected in a review."
+        return
+    if facts.price.too_late:
+        first = f"the first payment, that of {day(facts.started_at)}"
+        months = f"{rule.renewal_months} month{'' if rule.renewal_months == 1 else 's'}"
+        yield f"Nothing: the rule {rule.rule} pays renewals for {months} after {first}."
+        return
+    computed = price.of_payment(p, rule, facts.price)
+    if computed is None:
+        yield f"Nothing yet: the rule {rule.rule} applies, and an exchange rate of that day or the 7 before is missing."
+        return
+    yield from _arithmetic(facts, computed)
+    exact = _number(computed.told, "exact") or Decimal(0)
+    rounds_to_nothing = not round(exact, minor_digits(computed.currency))
+    yield "So nothing is earned." if rounds_to_nothing else "Nothing yet: the worker has still to write it."
 
 
-def _arithmetic(facts: Facts, line: Line) -> Iterator[str]:
-    """From what was paid to the amount that is earned, as the line's reason has it."""
-    p, told = facts.payment, line.told()
-    rule = next((r for r in facts.rules if r.rule == line.rule), None)
+def _arithmetic(facts: Facts, computed: price.Arithmetic) -> Iterator[str]:
+    """From what was paid to the amount that is earned."""
+    p, told = facts.payment, computed.told
+    rule = next((r for r in facts.rules if r.rule == computed.rule), None)
     alone = f", which is for {rule.partner_ref} alone," if rule and rule.partner_ref else ""
-    yield f"The rule {line.rule}{alone} was in force on {day(p.at)}."
+    yield f"The rule {computed.rule}{alone} was in force on {day(p.at)}."
     if told.get("tier"):
         yield f"The month's step {told['tier']} was reached before this sale."
-    base, fixed = _number(told, "base") or p.revenue, _number(told, "fixed")
+    base, fixed, exact = _number(told, "base"), _number(told, "fixed"), _number(told, "exact")
+    if base is None:
+        base = p.revenue
     if rule and rule.net:
         off = f"{money(p.tax, p.currency)} tax and {money(p.shipping, p.currency)} shipping"
         yield f"It pays on {money(p.revenue, p.currency)} less {off}: {money(base, p.currency)}."
     if fixed is not None:
-        currency = str(told["fixed"]).partition(" ")[2] or line.currency
-        factor, amount, sentence = line.rule_rate, fixed, f"It pays a fixed {money(fixed, currency)}"
+        currency = str(told["fixed"]).partition(" ")[2] or computed.currency
+        factor, amount, sentence = computed.rule_rate, fixed, f"It pays a fixed {money(fixed, currency)}"
     else:
         share = _number(told, "basis_points") or Decimal(0)
-        currency, factor, amount = p.currency, line.rate, base * share / 10_000
+        currency, factor, amount = p.currency, computed.rate, base * share / 10_000
         sentence = f"{percent(share)} of {money(base, currency)} is exactly {money(amount, currency)}"
-    if currency != line.currency:
+    if currency != computed.currency:
         amount *= factor
-        sentence += f"; at the day's rate of {plain(factor)} that is {money(amount, line.currency)}"
+        sentence += f"; at the day's rate of {plain(factor)} that is {money(amount, computed.currency)}"
     yield f"{sentence}."
-    exact = _number(told, "exact") or amount
+    if exact is None:
+        exact = amount
     if exact != amount:
         bound = "minimum" if exact > amount else "maximum"
         of = f" of {money(getattr(rule, bound), rule.currency)}" if rule else ""
-        yield f"The rule's {bound}{of} makes it {money(exact, line.currency)}."
-    digits = minor_digits(line.currency)
+        yield f"The rule's {bound}{of} makes it {money(exact, computed.currency)}."
+    digits = minor_digits(computed.currency)
     rounded = round(exact, digits)
     if rounded != exact:
-        yield f"Rounded half-even to {digits} decimals: {money(rounded, line.currency)}."
-    if told.get("too_late"):
-        yield f"It is paid no more: {told['too_late']}."
+        yield f"Rounded half-even to {digits} decimals: {money(rounded, computed.currency)}."
 
 
 def _number(told: Reason, name: str) -> Decimal | None:

@@ -431,6 +431,42 @@ RULES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"revenue": "20"},
         ["0.5 % of 20.00 USD is exactly 0.10 USD.", "The rule's minimum of 1.00 USD makes it 1.00 USD."],
     ),
+    "net, where nothing is left, with a minimum": (
+        {"basis_points": 1000, "basis": "net_of_tax_and_shipping", "minimum": "1", "currency": "USD"},
+        {"revenue": "20", "properties": '{"tax": "20.00"}'},
+        [
+            "It pays on 20.00 USD less 20.00 USD tax and 0.00 USD shipping: 0.00 USD.",
+            "10 % of 0.00 USD is exactly 0.00 USD.",
+            "The rule's minimum of 1.00 USD makes it 1.00 USD.",
+        ],
+    ),
+    "too small to be written": (
+        {"basis_points": 1000},
+        {"revenue": "0.01"},
+        [
+            "10 % of 0.01 USD is exactly 0.001 USD.",
+            "Rounded half-even to 2 decimals: 0.00 USD.",
+            "So nothing is earned.",
+        ],
+    ),
+    "net, where nothing is left": (
+        {"basis_points": 1000, "basis": "net_of_tax_and_shipping"},
+        {"revenue": "20", "properties": '{"tax": "20.00"}'},
+        [
+            "It pays on 20.00 USD less 20.00 USD tax and 0.00 USD shipping: 0.00 USD.",
+            "10 % of 0.00 USD is exactly 0.00 USD.",
+            "So nothing is earned.",
+        ],
+    ),
+    "with a maximum of nothing": (
+        {"basis_points": 1000, "maximum": "0", "currency": "USD"},
+        {"revenue": "20"},
+        [
+            "10 % of 20.00 USD is exactly 2.00 USD.",
+            "The rule's maximum of 0.00 USD makes it 0.00 USD.",
+            "So nothing is earned.",
+        ],
+    ),
     "fixed": ({"fixed": "7.5", "currency": "USD"}, {"revenue": "20"}, ["It pays a fixed 7.50 USD."]),
     "in yen": (
         {"basis_points": 1500},
@@ -478,6 +514,79 @@ def test_an_exchange_rate_is_told_and_so_is_a_missing_one(story: Story, why: Why
     assert told(why("pi_fx"), "What is earned")[1:] == [
         "10 % of 12.34 USD is exactly 1.234 USD; at the day's rate of 0.8 that is 0.9872 EUR.",
         "Rounded half-even to 2 decimals: 0.99 EUR.",
+    ]
+
+
+def test_a_step_of_the_month_that_pays_nothing_is_told(story: Story, why: Why) -> None:
+    story.partner("ana")
+    steps = [{"after": 15, "basis_points": 0}]
+    rule = {"basis_points": 1000, "tiers": steps, "tier_by": "revenue"}
+    story.declare(commission_rules=[story.of_client(name="r", offer="main", **rule)])
+    start = (story.time(0).replace(day=1) - dt.timedelta(days=1)).replace(day=3)
+    story.click("k", "ana", start)
+    for n in (1, 2):
+        story.pay(f"pi_{n}", start + dt.timedelta(hours=n), click_id="k")
+    assert told(why("pi_2"), "What is earned")[1:] == [
+        "The month's step after 15 USD was reached before this sale.",
+        "0 % of 20.00 USD is exactly 0.00 USD.",
+        "So nothing is earned.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("months", "expected"),
+    [
+        (12, "Nothing yet: the rule r applies, and an exchange rate of that day or the 7 before is missing."),
+        (1, "Nothing: the rule r pays renewals for 1 month after the first payment, that of {first}."),
+    ],
+)
+def test_a_renewal_says_whether_it_waits_for_a_rate_or_comes_too_late(
+    story: Story, why: Why, months: int, expected: str
+) -> None:
+    story.declare(partners=[story.of_client(ref=story.ref("eva"), offers=["main"], currency="CHF")])
+    story.rule("r", 1000, renewal_months=months)
+    story.click("k", "eva", -50)
+    story.pay("in_1", -45, click_id="k", currency="NOK", **OF_SUBSCRIPTION)
+    story.pay("in_2", -3, currency="NOK", **OF_SUBSCRIPTION, **RENEWAL)
+    assert told(why("in_2"), "What is earned") == [expected.format(first=f"{story.time(-45):%Y-%m-%d}")]
+
+
+def test_a_rejection_of_before_there_was_a_line_says_so(shop: Story, why: Why) -> None:
+    ana = shop.ref("ana")
+    shop.click("k", "ana", -2)
+    shop.client.insert(
+        "reviews",
+        [(shop.client_id, "pi_rejected", ana, False, [], "")],
+        column_names=["client_id", "conversion_key", "partner_ref", "approved", "codes", "note"],
+    )
+    shop.pay("pi_rejected", -1, click_id="k")
+    assert told(why("pi_rejected"), "What is earned") == [
+        "Nothing: the rule tenth applies, and the commission was rejected in a review."
+    ]
+
+
+def test_a_commission_that_the_worker_has_still_to_write_is_told(shop: Story, why: Why) -> None:
+    shop.declare(partners=[shop.of_client(ref=shop.ref("eva"), offers=["main"], currency="SEK")])
+    shop.click("k", "eva", -2)
+    shop.pay("pi_late", -1, "10.00", click_id="k", currency="DKK")
+    shop.settle()
+    day = shop.time(-1).date()
+    shop.client.insert("rates", [(day, "DKK", 8), (day, "SEK", 10)], column_names=["day", "currency", "rate"])
+    assert told(why("pi_late"), "What is earned")[1:] == [
+        "10 % of 10.00 DKK is exactly 1.00 DKK; at the day's rate of 1.25 that is 1.25 SEK.",
+        "Nothing yet: the worker has still to write it.",
+    ]
+
+
+def test_a_commission_that_was_taken_back_for_want_of_a_rate_is_not_told_as_earned(shop: Story, why: Why) -> None:
+    shop.declare(partners=[shop.of_client(ref=shop.ref("eva"), offers=["main"], currency="USD")])
+    shop.click("k", "eva", -2)
+    shop.pay("pi_back", -1, click_id="k")
+    assert told(why("pi_back"), "What is earned")[-1] == "10 % of 20.00 USD is exactly 2.00 USD."
+    since = {"valid_from": shop.time(-9)}
+    shop.declare(commission_rules=[shop.of_client(name="r", offer="main", fixed="5", currency="THB", **since)])
+    assert told(why("pi_back"), "What is earned") == [
+        "Nothing yet: the rule r applies, and an exchange rate of that day or the 7 before is missing."
     ]
 
 
