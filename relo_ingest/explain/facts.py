@@ -71,7 +71,7 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Click(msgspec.Struct, frozen=True):
-    """A click that might earn; ``objection`` says why not: unknown, bot, partner, offer, later, window, method."""
+    """A click that might earn; ``objection`` says why not: unknown, partner, offer, later, window, method."""
 
     click_id: str
     closeness: int
@@ -79,7 +79,6 @@ class Click(msgspec.Struct, frozen=True):
     partner_ref: str
     offer: str
     clicked_at: int
-    bot_reason: str
     window_days: int
     methods: list[str]
     first_click: bool

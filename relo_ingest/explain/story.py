@@ -155,7 +155,6 @@ def _is_nearer(one: Relative, other: Relative) -> bool:
 
 def _objection(click: Click) -> str:
     return {
-        "bot": f"It does not count: it was made by a bot ({click.bot_reason}).",
         "partner": f"It does not count: {click.partner_ref} was not active then.",
         "offer": f"It does not count: there was no offer {click.offer} then.",
         "later": "It does not count: it came after the payment.",

@@ -68,9 +68,7 @@ async def post_click(services: Services, scope: Scope, receive: Receive, send: S
     return LANDING_CLICK_STORED
 
 
-def _event(
-    services: Services, visitor: Visitor, network: str, click: LandingClick, query: dict[str, str]
-) -> Event:
+def _event(services: Services, visitor: Visitor, network: str, click: LandingClick, query: dict[str, str]) -> Event:
     """The row of a click. Raises RequestRefused."""
     link = services.registry.snapshot.links.get(query.pop("ref", ""))
     if link is None or link.client_id != click.client_id:

@@ -215,18 +215,6 @@ def test_what_the_worker_does_not_look_at_is_not_said_to_count(shop: Story, why:
     assert "late" not in text
 
 
-def test_a_click_of_a_bot_is_told_and_does_not_count(shop: Story, why: Why) -> None:
-    shop.click("person", "ana", -3)
-    shop.insert(shop.a_click("prefetched", "luis", -2) | {"is_bot": True, "bot_reason": "prefetch"})
-    for click_id in ("person", "prefetched"):
-        shop.seen("d", click=click_id, at=-2)
-    shop.pay("pi_bot", -1, device_id="d")
-    text = why("pi_bot")
-    (line,) = [line for line in told(text, "What was found") if line.startswith("Click prefetched")]
-    assert line.endswith("seen on a device of the payment. It does not count: it was made by a bot (prefetch).")
-    assert "lost with the click prefetched" not in text
-
-
 def test_a_click_id_that_is_reported_again_is_the_click_it_was(shop: Story, why: Why) -> None:
     for partner, at in (("ana", -2), ("luis", -1.5)):
         shop.insert(shop.a_click("k", partner, at) | {"received_at": shop.time(at)})
