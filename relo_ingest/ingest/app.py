@@ -48,8 +48,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/health/live": {"GET": health.get_live},
     "/health/ready": {"GET": health.get_ready},
     "/metrics": {"GET": health.get_metrics},
-    "/pixel/test": {"GET": pages.get_pixel_test},
-    "/demo": {"GET": pages.get_demo},
+    "/pixel/test": {"GET": pages.get_pixel_test, "HEAD": pages.get_pixel_test},
+    "/demo": {"GET": pages.get_demo, "HEAD": pages.get_demo},
 }
 PREFIXES: dict[str, dict[str, Handler]] = {
     "/postback/stripe/": {"POST": stripe.post_for_client},

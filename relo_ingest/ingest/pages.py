@@ -7,7 +7,7 @@ import hashlib
 import re
 from importlib import resources
 
-from relo_ingest.ingest.http import NO_STORE, Headers, Receive, Scope, Send, respond
+from relo_ingest.ingest.http import NO_STORE, Headers, Receive, Scope, Send
 from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import CONTENT_SERVED, Outcome
 
@@ -37,11 +37,17 @@ PIXEL_TEST_HEADERS: Headers = [
 
 async def get_demo(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """The landing page of the shipped offer, with the pixel installed as the guide says."""
-    await respond(send, 200, HTML, DEMO)
-    return CONTENT_SERVED
+    return await _serve(scope, send, HTML, DEMO)
 
 
 async def get_pixel_test(services: Services, scope: Scope, receive: Receive, send: Send) -> Outcome:
     """The guide's verification steps, done by the page itself. ``client_id`` of its query is read there, not here."""
-    await respond(send, 200, PIXEL_TEST_HEADERS, PIXEL_TEST)
+    return await _serve(scope, send, PIXEL_TEST_HEADERS, PIXEL_TEST)
+
+
+async def _serve(scope: Scope, send: Send, headers: Headers, page: bytes) -> Outcome:
+    body = b"" if scope["method"] == "HEAD" else page
+    length = (b"content-length", b"%d" % len(page))
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
     return CONTENT_SERVED

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from importlib import resources
 
 from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header
 from relo_ingest.ingest.services import Services
 from relo_ingest.outcomes import CONTENT_SERVED, CONTENT_UNCHANGED, Outcome
 
+_WEIGHT = re.compile(rb"0(\.\d{0,3})?|1(\.0{0,3})?")
 FILES = resources.files("relo_ingest.pixel")
 SCRIPT = (FILES / "r.min.js").read_bytes()
 ETAG = hashlib.sha256(SCRIPT).hexdigest()[:20].encode()
@@ -54,10 +56,21 @@ async def get_script(services: Services, scope: Scope, receive: Receive, send: S
 
 
 def _coding(accepted: bytes) -> bytes:
-    """The best of ``BODIES`` that an Accept-Encoding header takes: ``gzip, br;q=0`` refuses br."""
-    taken = set()
+    """That of ``BODIES`` which an Accept-Encoding header wants most, of equals the best (RFC 9110 §12.5.3)."""
+    weights: dict[bytes, float] = {}
     for part in accepted.lower().split(b","):
-        name, _, weight = part.partition(b";")
-        if weight.replace(b" ", b"") not in (b"q=0", b"q=0.0", b"q=0.00", b"q=0.000"):
-            taken.add(name.strip())
-    return next((coding for coding in BODIES if coding in taken), b"")
+        name, *parameters = (text.strip() for text in part.split(b";"))
+        weights[name or b"identity"] = min(map(_weight, parameters), default=1.0)
+    others = weights.get(b"*", 0.0)
+    taken = {coding: weights.get(coding or b"identity", others if coding else 0.0) for coding in BODIES}
+    best = max(taken, key=taken.__getitem__)
+    return best if taken[best] else b""
+
+
+def _weight(parameter: bytes) -> float:
+    """Of ``q=0.5``; 1 for a parameter of another name, 0 for a weight that is none."""
+    name, _, value = parameter.partition(b"=")
+    if name.strip() != b"q":
+        return 1.0
+    found = _WEIGHT.fullmatch(value.strip())
+    return float(found[0]) if found else 0.0

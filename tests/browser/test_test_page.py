@@ -52,7 +52,7 @@ def test_all_steps_pass(page: Page, product: Product) -> None:
     photograph(page, "passed-phone")
 
 
-@pytest.mark.parametrize("query", ["", "?client_id=", "?client_id=<b>x</b>", "?client_id=-1"])
+@pytest.mark.parametrize("query", ["", "?client_id=", "?client_id=<b>x</b>", "?client_id=-1", "?client_id=4294967296"])
 def test_address_without_a_client_says_what_to_do(page: Page, product: Product, query: str) -> None:
     page.goto(product.base_url + "/pixel/test" + query)
     assert states(page) == ["failed"] + ["skipped"] * 4
@@ -115,3 +115,10 @@ def test_lines_of_the_test_page_work_on_an_empty_page_elsewhere(
     assert f"{product.base_url}/r.js" in found["requests to r.js and e"]  # type: ignore[index]
     assert f"{product.base_url}/e 204" in found["requests to r.js and e"]  # type: ignore[index]
     assert found["cookie _relo_cid"].startswith("_relo_cid=01")  # type: ignore[index]
+
+
+def test_lines_to_copy_hold_no_text_of_the_address(page: Page, product: Product) -> None:
+    page.goto(product.base_url + "/pixel/test?client_id=42%20}),alert(1),({x:1")
+    assert states(page)[0] == "failed"
+    assert "init', { client_id: … });" in page.inner_text("#snippet")
+    assert "alert" not in page.inner_text("body")

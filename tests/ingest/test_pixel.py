@@ -57,7 +57,21 @@ def test_script_needs_nothing_newer_than_es2017() -> None:
 
 @pytest.mark.parametrize(
     ("accepted", "coding"),
-    [("br, gzip", "br"), ("gzip, deflate", "gzip"), ("gzip;q=0.5, br;q=0", "gzip"), ("identity", ""), ("", "")],
+    [
+        ("br, gzip", "br"),
+        ("gzip, deflate", "gzip"),
+        ("gzip;q=0.5, br;q=0", "gzip"),
+        ("identity", ""),
+        ("", ""),
+        ("br;q=0.5, gzip;q=1", "gzip"),
+        ("gzip;foo=1;q=0", ""),
+        ("BR ; Q=0.3 , gzip;q=0.300", "br"),
+        ("*", "br"),
+        ("*;q=0.5, br;q=0", "gzip"),
+        ("identity, gzip;q=0.5", ""),
+        ("gzip;q=nan", ""),
+        ("br;q=0, gzip;q=0, *;q=0", ""),
+    ],
 )
 def test_script_is_compressed_before_it_is_asked_for(server: Server, accepted: str, coding: str) -> None:
     with server.http.stream("GET", "/r.js", headers={"Accept-Encoding": accepted}) as answer:
