@@ -13,7 +13,7 @@ from relo_ingest.errors import INTERNAL, METHOD_NOT_ALLOWED, NOT_FOUND, TOO_BUSY
 from relo_ingest.identity import Identity
 from relo_ingest.ingest import health, landing, links, pages, pixel, script, stripe
 from relo_ingest.ingest.click_cookies import ClickCookies
-from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, header, respond, respond_problem
+from relo_ingest.ingest.http import CORS, Headers, Receive, Scope, Send, cors, header, respond, respond_problem
 from relo_ingest.ingest.inflight import InFlight
 from relo_ingest.ingest.privacy import Redactor
 from relo_ingest.ingest.quota import Quota
@@ -194,9 +194,7 @@ async def _preflight(services: Services, scope: Scope, receive: Receive, send: S
 
 
 def _error_headers(scope: Scope, problem: Problem) -> Headers:
-    headers: Headers = []
-    if scope["path"] in CROSS_ORIGIN:
-        headers.append(CORS)
+    headers = cors(scope) if scope["path"] in CROSS_ORIGIN else []
     if problem is METHOD_NOT_ALLOWED:
         allowed = ROUTES.get(scope["path"]) or _methods_by_prefix(scope["path"])
         headers.append((b"allow", ", ".join(sorted(allowed)).encode()))

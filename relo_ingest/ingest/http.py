@@ -33,6 +33,17 @@ def header(scope: Scope, name: bytes) -> bytes:
     return b""
 
 
+def cors(scope: Scope) -> Headers:
+    """Lets the page that asked read the answer, also when it asked with its cookies: browsers refuse it ``*`` then.
+
+    For answers that are the same whatever the cookies are.
+    """
+    origin = header(scope, b"origin")
+    if not origin:
+        return [CORS]
+    return [(CORS[0], origin), (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")]
+
+
 async def respond(send: Send, status: int, headers: Iterable[tuple[bytes, bytes]] = (), body: bytes = b"") -> None:
     found = [*headers]
     if status != 204:

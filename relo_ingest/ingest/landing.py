@@ -17,7 +17,7 @@ from relo_ingest._fast.headers import Picker
 from relo_ingest.errors import INVALID_EVENT, MALFORMED_JSON, NOT_READY, UNKNOWN_REF, RequestRefused
 from relo_ingest.events import Event
 from relo_ingest.ingest import signals
-from relo_ingest.ingest.http import CORS, UNREADABLE, Receive, Scope, Send, respond
+from relo_ingest.ingest.http import UNREADABLE, Receive, Scope, Send, cors, respond
 from relo_ingest.ingest.links import click_properties
 from relo_ingest.ingest.services import Services
 from relo_ingest.ingest.visitor import TELLING_HEADERS, Visitor
@@ -64,7 +64,7 @@ async def post_click(services: Services, scope: Scope, receive: Receive, send: S
     services.quota.take(event.client_id)
     services.spool.append(event)
     services.counts.events += 1
-    await respond(send, 204, [CORS])
+    await respond(send, 204, cors(scope))
     return LANDING_CLICK_STORED
 
 

@@ -71,7 +71,7 @@ async def post_beacon(services: Services, scope: Scope, receive: Receive, send: 
         raise RequestRefused(BODY_TOO_LARGE, "A single event takes at most 64 KiB.")
     found, extras = beacon.decode(body)
     client = _store(services, sender, found, extras)
-    await send(_cookie_answer(services, scope, client, found) if client.cookie_domain else NO_CONTENT)
+    await send(_cookie_answer(services, scope, sender, client, found) if client.cookie_domain else NO_CONTENT)
     await send(EMPTY_BODY)
     return BEACON_STORED
 
@@ -88,7 +88,7 @@ async def _post_array(services: Services, scope: Scope, sender: Sender, send: Se
                 raise element
             client = _store(services, sender, *element)
             if client.cookie_domain:
-                answer = _cookie_answer(services, scope, client, element[0])
+                answer = _cookie_answer(services, scope, sender, client, element[0])
         except RequestRefused as refusal:
             refused.append((index, refusal))
     if not refused:
@@ -96,9 +96,10 @@ async def _post_array(services: Services, scope: Scope, sender: Sender, send: Se
         await send(EMPTY_BODY)
         return BEACON_STORED
     if len(refused) == len(elements):
-        raise refused[0][1]
+        # All or nothing is sent again: what waits for better times is worth the company of what never will be taken.
+        raise next((r for _, r in refused if r.problem.retryable), refused[0][1])
     report = [{"index": i, "error": problem_content(r.problem, r.detail)} for i, r in refused]
-    await respond_json(send, 200, {"stored": len(elements) - len(refused), "refused": report}, [CORS])
+    await respond_json(send, 200, {"stored": len(elements) - len(refused), "refused": report}, answer["headers"])
     return BEACON_PARTLY_STORED
 
 
@@ -137,7 +138,10 @@ def _store(services: Services, sender: Sender, found: Beacon, extras: Extras) ->
     return client
 
 
-def _cookie_answer(services: Services, scope: Scope, client: Client, found: Beacon) -> dict[str, Any]:
+def _cookie_answer(services: Services, scope: Scope, sender: Sender, client: Client, found: Beacon) -> dict[str, Any]:
     """NO_CONTENT with the ids as cookies, where the client wants them and the browser would take them."""
-    headers = pixel_cookies.answer_headers(scope, services.visitors, client.cookie_domain, found.cid, found.did)
+    is_private = sender[2].is_private and client.respects_signals
+    headers = pixel_cookies.answer_headers(
+        scope, services.visitors, client.cookie_domain, found.cid, found.did, is_private=is_private
+    )
     return NO_CONTENT if headers is None else {**NO_CONTENT, "headers": headers}

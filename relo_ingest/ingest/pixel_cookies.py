@@ -11,7 +11,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from relo_ingest._fast import ulid
-from relo_ingest.ingest.http import Headers, Scope, header
+from relo_ingest.ingest.click_cookies import cookie
+from relo_ingest.ingest.http import Headers, Scope, cors, header
 from relo_ingest.ingest.visitor import Visitors
 
 CLICK_COOKIE, DEVICE_COOKIE = "_relo_cid", "_relo_did"
@@ -19,22 +20,28 @@ MAX_AGE_S = 60 * 86400
 """As long as the script would keep them."""
 
 
-def answer_headers(scope: Scope, visitors: Visitors, domain: str, click_id: str, device_id: str) -> Headers | None:
-    """Of the answer to a beacon that came from a page in ``domain`` to an ingest in it; None for any other."""
+def answer_headers(
+    scope: Scope, visitors: Visitors, domain: str, click_id: str, device_id: str, *, is_private: bool = False
+) -> Headers | None:
+    """Of the answer to a beacon that came from a page in ``domain`` to an ingest in it; None for any other.
+
+    A cookie that came with the beacon is the one that is set again, for as long as it says: the beacon may have waited,
+    and its ``click_id`` is then older than the click that the browser has now. ``is_private``: no cookies.
+    """
     origin = header(scope, b"origin")
     if not (_is_within(_host(origin), domain) and _is_within(_host(b"//" + header(scope, b"host")), domain)):
         return None
-    # A browser takes cookies from another origin only when that names its page, and says so.
-    headers = [
-        (b"access-control-allow-origin", origin),
-        (b"access-control-allow-credentials", b"true"),
-        (b"vary", b"origin"),
-    ]
+    headers = cors(scope)
+    if is_private:
+        return headers
+    there = header(scope, b"cookie")
     secure = "; Secure" if visitors.is_https(scope, header(scope, b"x-forwarded-proto")) else ""
-    for name, value in ((CLICK_COOKIE, click_id), (DEVICE_COOKIE, device_id)):
+    for name, sent in ((CLICK_COOKIE, click_id), (DEVICE_COOKIE, device_id)):
+        kept = cookie(there, f"{name}=".encode())
+        value = kept if ulid.is_valid(kept) else sent
         if ulid.is_valid(value):
-            cookie = f"{name}={value}; Path=/; Max-Age={MAX_AGE_S}; SameSite=Lax; Domain={domain}{secure}"
-            headers.append((b"set-cookie", cookie.encode()))
+            line = f"{name}={value}; Path=/; Max-Age={MAX_AGE_S}; SameSite=Lax; Domain={domain}{secure}"
+            headers.append((b"set-cookie", line.encode()))
     return headers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import time
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import brotli
 import minify
 import pytest
+from httpx import Response
 
 import relo_ingest
 from relo_ingest._fast import digest, ulid
 from relo_ingest.ingest.pixel_cookies import answer_headers
 from relo_ingest.ingest.visitor import Visitors
-from support.processes import Product, Server
+from support.processes import Product, Server, eventually, free_port
 from support.site import SNIPPET
 
 SCRIPT = resources.files("relo_ingest.pixel") / "r.min.js"
@@ -249,3 +251,78 @@ def test_guide_has_the_snippet_and_tells_every_option() -> None:
         re.findall(r"^\| `(\w+)` \|", guide[guide.index("## Options") : guide.index("## Stripe")], flags=re.MULTILINE)
     )
     assert told == set(re.findall(r"options\.(\w+)", source))
+
+
+def test_server_sets_the_cookies_again_that_came_with_the_beacon() -> None:
+    asked = scope("https://www.shop.example", "relo.shop.example")
+    newer = ulid.new()
+    asked["headers"].append((b"cookie", f"x-_relo_cid={ulid.new()}; _relo_cid={newer}; _relo_did=none".encode()))
+    device = ulid.new()
+    found = answer_headers(asked, Visitors(0), "shop.example", ulid.new(), device)
+    assert found is not None
+    assert [value.partition(b";")[0].decode() for name, value in found if name == b"set-cookie"] == [
+        f"_relo_cid={newer}",
+        f"_relo_did={device}",
+    ]
+
+
+def test_server_sets_no_cookie_for_who_asks_for_privacy() -> None:
+    asked = scope("https://www.shop.example", "relo.shop.example")
+    asked["headers"].append((b"cookie", f"_relo_cid={ulid.new()}".encode()))
+    found = answer_headers(asked, Visitors(0), "shop.example", ulid.new(), ulid.new(), is_private=True)
+    assert found is not None
+    assert {name for name, _ in found} == {b"access-control-allow-origin", b"access-control-allow-credentials", b"vary"}
+
+
+ORIGIN = {"Origin": "https://www.shop.example"}
+
+
+@pytest.fixture
+def frugal(product: Product, tmp_path: Path) -> Iterator[Server]:
+    """Takes one event a second of each client."""
+    port = free_port()
+    running = Server(
+        ["uvicorn", "relo_ingest.ingest.server:create_app", "--factory", "--port", str(port), "--log-level", "warning"],
+        product.env | {"RELO_QUOTAS_BEACONS_PER_S": "1", "RELO_QUOTAS_BURST": "1"},
+        port,
+        tmp_path / "log",
+        "/health/ready",
+    )
+    yield running
+    assert running.stop() in (0, -15)
+
+
+def test_array_of_which_a_part_may_be_taken_later_is_to_be_sent_again(frugal: Server) -> None:
+    body = [{"client_id": 1, "currency": "dollars"}, {"client_id": 1}, {"client_id": 999}]
+
+    def refused() -> Response | None:
+        answer = frugal.http.post("/e", json=body, headers=ORIGIN)
+        return None if answer.status_code == 200 else answer  # while the quota is not used up
+
+    answer = eventually(refused, "all three are refused")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "over_quota")
+    assert answer.headers["retry-after"] == "1"
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/e", {"client_id": 999}, 404),
+        ("/e", {"client_id": 1, "currency": "dollars"}, 400),
+        ("/click", click(click_id="nonsense"), 400),
+        ("/click", click(), 204),
+    ],
+)
+def test_answer_can_be_read_by_a_page_that_sent_cookies(server: Server, path: str, body: object, status: int) -> None:
+    answer = server.http.post(path, json=body, headers=ORIGIN)
+    assert answer.status_code == status
+    assert answer.headers["access-control-allow-origin"] == ORIGIN["Origin"]
+    assert (answer.headers["access-control-allow-credentials"], answer.headers["vary"]) == ("true", "origin")
+
+
+@pytest.mark.parametrize("path", ["/pixel/test", "/demo"])
+def test_page_for_people_can_be_asked_for_its_head(server: Server, path: str) -> None:
+    head, whole = server.http.head(path), server.http.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
