@@ -27,6 +27,16 @@ privacy_signals = "ignore"
 client_id = 3
 slug = "own-subdomain"
 cookie_domain = "shop.localhost"
+
+[[offers]]
+client = "own-subdomain"
+slug = "own"
+landing_page = "http://www.shop.localhost/"
+
+[[partners]]
+client = "own-subdomain"
+ref = "olga"
+offers = ["own"]
 """
 
 

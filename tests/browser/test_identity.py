@@ -310,3 +310,189 @@ def test_server_cookies_of_a_client_that_has_none_cost_nothing(page: Page, site:
     site.put(path, "relo('init', { client_id: 1, server_cookies: true }); relo('page');")
     page.goto(site.url(path))
     assert len(rows(1)) == 1
+
+
+OWN_SUBDOMAIN = "relo('init', {{ client_id: 3, server_cookies: true, endpoint: 'http://relo.shop.localhost:{port}' }});"
+
+
+def test_landing_click_of_a_visitor_who_has_server_cookies_replaces_the_id(
+    page: Page, jar: Jar, site: Site, path: str, product: Product, rows: Rows
+) -> None:
+    calls = OWN_SUBDOMAIN.format(port=product.port) + "relo('page');"
+    site.put(path, calls, "<a href='https://buy.stripe.com/a'>Buy</a>")
+    earlier = ulid.new()
+    settled(page, site.url(f"{path}?click_id={earlier}"))
+    with page.expect_response("**/click") as answer:
+        settled(page, site.url(path + "?ref=olga"))
+    assert answer.value.status == 204
+    (click,) = rows(1, "click")
+    assert (click["partner_ref"], click["client_id"]) == ("olga", 3)
+    page.wait_for_function("document.querySelector('a').href.includes('client_reference_id')")
+    assert jar()["_relo_cid"] == click["click_id"] != earlier
+    assert page.get_attribute("a", "href") == f"https://buy.stripe.com/a?client_reference_id={click['click_id']}"
+    settled(page, site.url(path))
+    assert jar()["_relo_cid"] == click["click_id"]
+
+
+def test_answer_to_a_beacon_keeps_the_click_that_came_after_it(
+    page: Page, jar: Jar, site: Site, path: str, product: Product
+) -> None:
+    site.put(path, OWN_SUBDOMAIN.format(port=product.port) + "relo('page');")
+    settled(page, site.url(path))
+    newer = ulid.new()
+    with page.expect_response("**/e") as answer:
+        page.evaluate(
+            "id => { relo('event', 'late'); document.cookie = '_relo_cid=' + id + ';path=/;domain=shop.localhost' }",
+            newer,
+        )
+    assert answer.value.request.post_data_json["cid"] != newer
+    assert "_relo_cid=" + newer in answer.value.header_value("set-cookie")  # type: ignore[operator]
+    assert jar()["_relo_cid"] == newer
+
+
+def test_refusal_can_be_read_by_a_page_that_sends_cookies(page: Page, site: Site, path: str, product: Product) -> None:
+    posted: list[str] = []
+    page.on("request", lambda r: posted.append(r.url) if r.url.endswith("/e") else None)
+    site.put(path, OWN_SUBDOMAIN.format(port=product.port))
+    page.goto(site.url(path))
+    page.wait_for_function("relo.version")
+    with page.expect_response("**/e") as answer:
+        page.evaluate("relo('event', 'bad', { currency: 'dollars' })")
+    assert answer.value.status == 400
+    page.wait_for_function("!localStorage._relo_q")
+    page.wait_for_timeout(1500)
+    assert len(posted) == 1, "a final refusal that the page could not read would be tried again"
+    with page.expect_response("**/e") as answer:
+        page.evaluate("relo('event', 'good'); relo('event', 'bad', { currency: 'dollars' })")
+    assert (answer.value.status, answer.value.header_value("access-control-allow-credentials")) == (200, "true")
+
+
+def test_earlier_click_that_arrives_later_does_not_replace_a_later_one(
+    page: Page, context: BrowserContext, jar: Jar, site: Site, path: str, rows: Rows
+) -> None:
+    def refuse_ana(route: Any) -> None:
+        if "ref=ana" in route.request.post_data:
+            route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"})
+        else:
+            route.continue_()
+
+    site.put(path, CALLS)
+    context.route("**/click", refuse_ana)
+    with page.expect_response("**/click"):
+        page.goto(site.url(path + "?ref=ana"))
+    other = context.new_page()
+    with other.expect_response("**/click"):
+        other.goto(site.url(path + "?ref=luis"))
+    (luis,) = rows(1, "click")
+    other.close()
+    context.unroute("**/click")
+    page.wait_for_function("!localStorage._relo_q")
+    assert {row["partner_ref"] for row in rows(2, "click")} == {"ana", "luis"}
+    assert jar()["_relo_cid"] == luis["click_id"]
+
+
+def test_reload_of_an_earlier_landing_page_brings_no_earlier_partner_back(
+    page: Page, context: BrowserContext, jar: Jar, site: Site, path: str
+) -> None:
+    site.put(path, CALLS)
+    first, second = ulid.new(), ulid.new()
+    settled(page, site.url(f"{path}?click_id={first}"))
+    other = context.new_page()
+    settled(other, site.url(f"{path}?click_id={second}"))
+    settled(page, site.url(path))
+    settled(page, site.url(f"{path}?click_id={first}"))
+    assert jar()["_relo_cid"] == second
+
+
+def test_get_waits_for_the_answer_to_a_landing_click(page: Page, jar: Jar, site: Site, path: str) -> None:
+    site.put(path, CALLS + "relo('get', ids => { window.found = ids; });")
+    earlier = ulid.new()
+    settled(page, site.url(f"{path}?click_id={earlier}"))
+    page.goto(site.url(path + "?ref=luis"))
+    found = page.wait_for_function("window.found").json_value()
+    assert found["click_id"] == jar()["_relo_cid"] != earlier
+
+
+def test_get_and_links_do_not_wait_for_an_ingest_that_hangs(page: Page, jar: Jar, site: Site, path: str) -> None:
+    site.put(path, CALLS + "relo('get', ids => { window.found = ids; });", "<a href='https://buy.stripe.com/a'>Buy</a>")
+    earlier = ulid.new()
+    settled(page, site.url(f"{path}?click_id={earlier}"))
+    page.route("**/click", lambda _: None)
+    page.goto(site.url(path + "?ref=luis"))
+    assert page.wait_for_function("window.found").json_value()["click_id"] == earlier
+    page.wait_for_function("document.querySelector('a').href.includes('client_reference_id')")
+    page.unroute("**/click")
+
+
+def test_answer_after_the_consent_was_withdrawn_brings_no_cookie_back(
+    page: Page, jar: Jar, site: Site, path: str, product: Product
+) -> None:
+    site.put(path, OWN_SUBDOMAIN.format(port=product.port) + "relo('page');")
+    settled(page, site.url(path))
+    under_way: list[Any] = []
+
+    def hold(route: Any) -> None:
+        under_way.append(route)
+
+    page.route("**/e", hold)
+    page.evaluate("relo('event', 'late')")
+    eventually(lambda: page.wait_for_timeout(50) or under_way, "the beacon is under way")
+    page.evaluate("relo('consent', 'denied')")
+    assert jar() == {}
+    with page.expect_response("**/e") as answer:
+        under_way[0].continue_()
+    assert answer.value.header_value("set-cookie")
+    eventually(lambda: page.wait_for_timeout(50) or jar() == {}, "the cookies are gone")
+    assert page.evaluate(STORED) == ["", 0, 0]
+
+
+def test_denial_removes_what_pages_with_other_options_have_stored(page: Page, jar: Jar, site: Site, path: str) -> None:
+    site.put(path, CALLS)
+    site.put(path + "/narrow", "relo('init', { client_id: 1, cookie_domain: 'eu.shop.localhost' }); relo('page');")
+    denied = "relo('init', { client_id: 1, cookieless: true, consent: 'denied', cookie_domain: 'eu.shop.localhost' });"
+    site.put(path + "/denied", denied)
+    for page_path in (path, path + "/narrow"):
+        settled(page, site.url(page_path, "www.eu.shop.localhost"))
+    assert page.evaluate("localStorage.length") == 2
+    page.goto(site.url(path + "/denied", "www.eu.shop.localhost"))
+    page.wait_for_function("relo.version")
+    assert jar() == {}
+    assert page.evaluate(STORED) == ["", 0, 0]
+
+
+@pytest.mark.parametrize("value", ["false", "null", "''", "undefined", "true"])
+def test_consent_that_is_no_word_of_ours_is_waited_for(page: Page, site: Site, path: str, value: str) -> None:
+    sent: list[str] = []
+    page.on("request", lambda r: sent.append(r.url) if r.method == "POST" else None)
+    site.put(path, f"relo('init', {{ client_id: 1, consent: {value} }}); relo('page');")
+    page.goto(site.url(path), wait_until="networkidle")
+    page.wait_for_function("relo.version")
+    page.wait_for_timeout(300)
+    assert (page.evaluate(STORED), sent) == (["", 0, 0], [])
+    with page.expect_response("**/e"):
+        page.evaluate("relo('consent', 'granted')")
+
+
+def test_cookie_whose_name_ends_like_ours_is_not_ours(
+    page: Page, context: BrowserContext, jar: Jar, site: Site, path: str
+) -> None:
+    foreign = ulid.new()
+    context.add_cookies([{"name": "x-_relo_cid", "value": foreign, "domain": "www.shop.localhost", "path": "/"}])
+    site.put(path, CALLS)
+    settled(page, site.url(path))
+    assert ulid.is_valid(jar()["_relo_cid"])
+    assert jar()["_relo_cid"] != foreign
+
+
+def test_browser_that_asks_for_privacy_gets_no_server_cookie(
+    browser: Browser, site: Site, path: str, product: Product
+) -> None:
+    visitor = private(browser, "gpc")
+    page = visitor.new_page()
+    site.put(path, OWN_SUBDOMAIN.format(port=product.port) + "relo('page');")
+    visitor.add_cookies([{"name": "_relo_cid", "value": ulid.new(), "domain": ".shop.localhost", "path": "/"}])
+    with page.expect_response("**/e") as answer:
+        page.goto(site.url(path))
+    assert answer.value.header_value("set-cookie") is None
+    assert visitor.cookies() == []
+    visitor.close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page
 
+from relo_ingest._fast import ulid
 from support.site import Site
 
 Jar = Callable[[], dict[str, str]]
@@ -75,13 +76,13 @@ def test_ten_thousand_links_added_over_time_are_done_in_parts(page: Page, jar: J
         """async () => {
           let inThisTask = 0;
           window.mostInOneTask = 0;
-          const href = Object.getOwnPropertyDescriptor(HTMLAnchorElement.prototype, 'href');
-          const counted = { ...href, set(value) {
+          const search = Object.getOwnPropertyDescriptor(HTMLAnchorElement.prototype, 'search');
+          const counted = { ...search, set(value) {
             if (value.includes('client_reference_id') && !inThisTask++) queueMicrotask(() => { inThisTask = 0; });
             window.mostInOneTask = Math.max(window.mostInOneTask, inThisTask);
-            href.set.call(this, value);
+            search.set.call(this, value);
           } };
-          Object.defineProperty(HTMLAnchorElement.prototype, 'href', counted);
+          Object.defineProperty(HTMLAnchorElement.prototype, 'search', counted);
           for (let round = 0; round < 50; round++) {
             const part = document.createElement('div');
             for (let i = 0; i < 200; i++) {
@@ -114,3 +115,51 @@ def test_link_that_is_made_and_clicked_at_once(page: Page, jar: Jar, site: Site,
         }"""
     )
     assert href == f"https://buy.stripe.com/now?client_reference_id={jar()['_relo_cid']}"
+
+
+def test_odd_element_keeps_nothing_else_from_its_id(page: Page, jar: Jar, site: Site, path: str) -> None:
+    body = """
+      <button formaction='https://buy.stripe.com/a'>Without a form</button>
+      <form id=a action='https://buy.stripe.com/b'><input name=form></form>
+      <form id=b action='https://buy.stripe.com/c'><input name=elements></form>
+      <stripe-buy-button></stripe-buy-button><form id=c action=/own><input type=hidden name=relo_click_id></form>"""
+    site.put(path, INIT, body)
+    page.goto(site.url(path))
+    page.wait_for_function("document.querySelector('[name=relo_click_id]').value")
+    click_id = jar()["_relo_cid"]
+    assert page.get_attribute("stripe-buy-button", "client-reference-id") == click_id
+    assert page.evaluate("[...new FormData(document.getElementById('b'))]") == [
+        ["elements", ""],
+        ["client_reference_id", click_id],
+    ]
+    before = page.evaluate("document.querySelectorAll('input').length")
+    page.wait_for_timeout(1500)  # several looks later
+    assert page.evaluate("document.querySelectorAll('input').length") == before
+
+
+def test_what_has_an_earlier_id_from_us_gets_that_of_a_click_adopted_later(
+    page: Page, jar: Jar, site: Site, path: str
+) -> None:
+    body = """<a href='https://buy.stripe.com/a#top'>Buy</a><a href='?click_id=EARLIER'>Own</a>
+      <form action='https://buy.stripe.com/b'></form><stripe-buy-button></stripe-buy-button>
+      <input type=hidden name=relo_click_id><input type=hidden name=relo_click_id value=own>"""
+    earlier = ulid.new()
+    site.put(path, INIT, body.replace("EARLIER", earlier))
+    page.goto(site.url(f"{path}?click_id={earlier}"))
+    page.wait_for_function("document.querySelector('stripe-buy-button').getAttribute('client-reference-id')")
+    page.route("**/click", lambda route: route.fulfill(status=503, headers={"Access-Control-Allow-Origin": "*"}))
+    page.goto(site.url(path + "?ref=luis"))
+    written = "document.querySelector('stripe-buy-button').getAttribute('client-reference-id')"
+    page.wait_for_function(f"{written} == '{earlier}'")
+    page.unroute("**/click")
+    page.wait_for_function(f"{written} != '{earlier}'")
+    click_id = jar()["_relo_cid"]
+    assert page.evaluate("[...document.links].map(link => link.getAttribute('href'))") == [
+        f"https://buy.stripe.com/a?client_reference_id={click_id}#top",
+        f"?click_id={earlier}",
+    ]
+    assert page.evaluate("[...document.querySelectorAll('input')].map(input => input.value)") == [
+        click_id,
+        click_id,
+        "own",
+    ]

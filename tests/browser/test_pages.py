@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable
+from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
 
+from relo_ingest._fast import digest, ulid
 from support.site import Site
 
 Rows = Callable[..., list[dict[str, Any]]]
+GUIDE = (Path(__file__).parents[2] / "docs/pixel.md").read_text()
+SCRIPT = resources.files("relo_ingest.pixel") / "r.min.js"
 AUTO = "relo('init', { client_id: 1, auto: true });"
 
 
@@ -111,3 +117,75 @@ def test_script_in_the_head_before_any_body(page: Page, site: Site, path: str, r
     site.put_text(path, f"<!doctype html><html><head>{head}<title>Late</title></head><body></body></html>")
     page.goto(site.url(path))
     assert len(rows(1)) == 1
+
+
+def test_function_that_a_page_took_before_the_script_came_works_on(
+    page: Page, site: Site, path: str, rows: Rows
+) -> None:
+    site.put(path, "window.early = relo; relo('init', { client_id: 1 });")
+    page.goto(site.url(path))
+    page.wait_for_function("relo.version")
+    page.evaluate("early('event', 'by_the_stub')")
+    assert [row["event_name"] for row in rows(1)] == ["by_the_stub"]
+
+
+def test_script_that_stands_in_the_page_itself_names_its_endpoint(
+    page: Page, site: Site, path: str, rows: Rows
+) -> None:
+    """In a frame without an address of its own, and as a module, which has no currentScript."""
+    script = SCRIPT.read_text().replace("</", "<\\/")
+    calls = f"relo = {{ q: [['init', {{ client_id: 1, endpoint: '{site.ingest_url}' }}], ['page', {{}}, '{site.url(path)}']] }};"
+    module = f"<script>{calls}</script><script type=module>{script}</script>"
+    frame = f"<script>{calls}{script}</script>".replace("&", "&amp;").replace('"', "&quot;")
+    site.put_text(path, f'<!doctype html><title>Shop</title>{module}<iframe srcdoc="{frame}"></iframe>')
+    page.goto(site.url(path))
+    assert len(rows(2, "page")) == 2
+
+
+def test_elements_for_react_work_in_a_document_that_nothing_is_added_to(
+    page: Page, site: Site, path: str, rows: Rows
+) -> None:
+    queue = re.findall(r"const QUEUE = `(.*?)`;", GUIDE, re.DOTALL)
+    assert len(queue) == 2
+    assert queue[0] == queue[1]
+    head = f"<script>{queue[0].replace('42', '1')}</script><script async src='{site.ingest_url}/r.js'></script>"
+    site.put_text(path, f"<!doctype html><html><head>{head}<title>Shop</title></head><body></body></html>")
+    page.goto(site.url(path))
+    assert [row["event_name"] for row in rows(1)] == ["page"]
+    assert page.evaluate("[...document.head.children].map(element => element.localName)") == [
+        "script",
+        "script",
+        "title",
+    ]
+
+
+def test_call_before_the_tag_manager_has_run_waits_for_init(page: Page, site: Site, path: str, rows: Rows) -> None:
+    (stub,) = re.findall(r"<script>window\.relo=.*?</script>", GUIDE)
+    calls = "relo('init', { client_id: 1 }); relo('page');"
+    head = f"{stub}<script>relo('event', 'early')</script>{site.snippet(calls)}"
+    site.put_text(path, f"<!doctype html><html><head>{head}<title>Shop</title></head><body></body></html>")
+    page.goto(site.url(path))
+    assert {(row["client_id"], row["event_name"]) for row in rows(2)} == {(1, "early"), (1, "page")}
+
+
+def test_custom_pixel_for_shopify_reports_the_order_with_the_ids(page: Page, site: Site, path: str, rows: Rows) -> None:
+    """Shopify is played by the page: what it gives a custom pixel, in a frame that has no origin."""
+    (code,) = re.findall(r"```js\n(async function sha256.*?)```", GUIDE, re.DOTALL)
+    code = code.replace("https://p.relo.mx", site.ingest_url).replace("client_id: 42", "client_id: 1")
+    click_id = ulid.new()
+    shopify = f"""
+      const browser = {{ cookie: {{ get: async name => name == '_relo_cid' ? '{click_id}' : null }} }};
+      const analytics = {{ subscribe(name, callback) {{ window[name] = callback; }} }};"""
+    site.put_text(
+        path, f"<!doctype html><script>{shopify}{code}</script>", {"Content-Security-Policy": "sandbox allow-scripts"}
+    )
+    page.goto(site.url(path))
+    page.evaluate(
+        """href => window.checkout_completed({ context: { document: { location: { href } } }, data: { checkout: {
+          order: { id: 'S-1' }, totalPrice: { amount: 12.5 }, currencyCode: 'MXN', email: ' Ann@Example.com' } } })""",
+        site.url(path),
+    )
+    (row,) = rows(1)
+    assert (row["event_type"], row["click_id"], row["device_id"]) == ("purchase", click_id, "")
+    assert (row["order_id"], row["revenue"], row["currency"]) == ("S-1", Decimal("12.5"), "MXN")
+    assert row["email_hash"] == digest.email_hash("ann@example.com")
