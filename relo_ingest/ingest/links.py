@@ -197,8 +197,8 @@ def _click(services: Services, scope: Scope, link: Link, query: Parameters, code
     secure = visitors.is_https(scope, forwarded_proto)
     headers = [(b"location", f"{before}{click_id}{after}".encode()), NO_STORE]
     if visitor.is_bot:
-        # Who prefetches did not click: a page that has its visitors prefetch links must not leave a cookie with them. If
-        # they do go there, the landing page has the click id in its address.
+        # Who prefetches did not click: a page that has its visitors prefetch links must not leave a cookie with them.
+        # If they do go there, the landing page has the click id in its address.
         return headers
     headers.append((b"set-cookie", services.click_cookies.of_click(landing, own, secure)))
     # Not for a repeat, or somebody who clicks every 29 minutes would never count again.

@@ -1,9 +1,9 @@
 """What came in since: slices of the table ``changes``.
 
 A row's time is when its insert began, and it may be seen a little before the rest of what the same insert brings: the
-tables behind the views become visible one after the other. Everything is therefore read twice: at once, and again one or
-two minutes after it was handled, when all of it is there. How far everything was read twice stands in ``worker_state``;
-a worker that starts goes on from there.
+tables behind the views become visible one after the other. Everything is therefore read twice: at once, and again one
+or two minutes after it was handled, when all of it is there. How far everything was read twice stands in
+``worker_state``; a worker that starts goes on from there.
 
 Times are the server's. When its clock goes back, what comes in then lies before what was read already, so everything
 that is still there is read again.
