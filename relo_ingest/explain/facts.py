@@ -86,7 +86,7 @@ class Click(msgspec.Struct, frozen=True):
 
     @property
     def strength(self) -> tuple[int, int, int, str]:
-        """The greatest of the clicks that count is the payment's: as worker/steps/attribution.sql has it."""
+        """The greatest of the clicks that count is the payment's: as worker/steps/own.sql has it."""
         return -self.methods.index(self.method), self.closeness, self.clicked_at, self.click_id
 
 

@@ -3,11 +3,12 @@
 -- Writes: nothing
 --
 -- own is whose a payment is by its own evidence, '' for nobody's: also where the customer's partner went before that.
--- brings is the one payment by which worker/steps/attribution.sql remembers the customer: the first with an answer of its
--- own, of the same subscription, else of the customer. objection is '' for that one when it counts, and where there is no
+-- brings is the one payment by which worker/steps/customer.sql remembers the customer: the first that is somebody's by an
+-- answer of its own, of the same subscription, else of the customer. objection is '' for that one when it counts, and where there is no
 -- answer.
 WITH
-    row_number() OVER (PARTITION BY own_partner != '' ORDER BY of_subscription DESC, at, conversion_key) AS place,
+    row_number() OVER (PARTITION BY own_partner != '' AND method != 'customer' ORDER BY of_subscription DESC, at, conversion_key)
+        AS place,
     family AS
     (
         SELECT conversion_key, max(r.subscription = {subscription:String} AND r.subscription != '') AS of_subscription
@@ -20,7 +21,7 @@ WITH
 SELECT a.conversion_key AS conversion_key, toUnixTimestamp64Milli(a.event_time) AS at, a.revenue AS revenue,
        a.currency AS currency, a.partner_ref AS partner_ref, a.method AS method, a.own.1 AS own_partner, a.own.2 AS offer,
        f.of_subscription AS of_subscription, o.customer_window_days AS window_days,
-       own_partner != '' AND place = 1 AS brings,
+       own_partner != '' AND method != 'customer' AND place = 1 AS brings,
        multiIf(own_partner = '', '',
                NOT brings, 'not first',
                NOT p.active, 'partner',

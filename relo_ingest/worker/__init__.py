@@ -10,6 +10,8 @@
     relatives      what else the same customer paid for
     facts          the conversions as they are known now
     evidence       the person behind each, and that person's clicks
+    own            the best answer of each by itself
+    customer       who brought the customer before
     attribution    whose it is, and why
     commission     what is earned and given back, and which lines the ledger lacks
     holds          what a person should look at

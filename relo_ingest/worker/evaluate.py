@@ -79,6 +79,9 @@ def evaluate(session: Session, *, write: bool = True) -> Iterator[None]:
             session.run("relatives", hop=2)
         session.run("facts")
         session.run("evidence")
+        session.run("own")
+        for _ in range(2):
+            session.run("customer")
         session.run("attribution")
         session.run("commission", whole=sorted(NO_MINOR_UNIT), thousandths=sorted(THREE_DECIMAL))
         session.run("holds")

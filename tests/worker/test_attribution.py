@@ -1,4 +1,4 @@
-"""Whom a conversion belongs to: `attribution.sql` on a real engine, case by case and against an oracle."""
+"""Whom a conversion belongs to: the worker's steps on a real engine, case by case and against an oracle."""
 
 from __future__ import annotations
 

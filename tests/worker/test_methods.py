@@ -128,6 +128,20 @@ def test_first_payment_that_comes_in_last_gives_the_renewals_their_partner(story
     assert set(story.sums().values()) == {2}
 
 
+def test_click_of_a_renewal_that_lost_to_the_customers_partner_brings_nobody_later(story: Story) -> None:
+    story.click("K1", "ana", -40)
+    story.click("K2", "bo", -12)
+    of_subscription = {"customer_ref": "cus_1", "properties": {"subscription": "sub_1"}}
+    story.insert(
+        story.a_payment("pi_0", -39, click_id="K1", customer_ref="cus_1"),
+        story.a_payment("in_1", -30, **of_subscription),
+        story.a_payment("in_2", -10, click_id="K2", **of_subscription, **RENEWAL),
+        story.a_payment("in_3", -1, **of_subscription, **RENEWAL),
+    )
+    by_customer = ("customer", "", "ana")
+    assert story.winners() == {"pi_0": ("click_id", "K1", "ana")} | dict.fromkeys(("in_1", "in_2", "in_3"), by_customer)
+
+
 def test_partner_is_remembered_for_the_offers_customer_window(story: Story) -> None:
     offer(story, customer_window_days=30)
     story.click("K1", "ana", -60, offer="own")

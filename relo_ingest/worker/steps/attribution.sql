@@ -1,83 +1,7 @@
 -- Whose each conversion is, and why.
--- Reads:  facts, touches, pairs, made_clicks, the terms, attribution_rows
--- Writes: the temporary tables own, firsts, bests, remembered, bringers, answers, changed_answers
+-- Reads:  remembered, bringers, lost, touches, attribution_rows
+-- Writes: the temporary tables answers, known_answers, changed_answers
 -- Twice:  they are made anew.
---
--- own is the best answer of a conversion by itself; answers has what its customer's earlier payments add to that.
--- A method's rank is its place in the list of the candidate's own offer; at the same rank of two offers, a promo code goes
--- before a click, and that before a click of a device.
-
-CREATE OR REPLACE TEMPORARY TABLE own ENGINE = Memory AS
-WITH
-    promoted AS
-    (
-        SELECT f.client_id AS client_id, f.conversion_key AS conversion_key, c.partner_ref AS partner_ref,
-               if(c.offer != '', c.offer, t.first_offer) AS offer
-        FROM facts AS f
-        INNER JOIN promo_code_terms AS c ON c.client_id = f.client_id AND c.code = f.promo_code
-        INNER JOIN partner_terms AS t ON t.client_id = c.client_id AND t.partner_ref = c.partner_ref
-        WHERE f.promo_code != ''
-          AND c.from_ms <= f.at_ms AND f.at_ms < c.until_ms
-          AND t.from_ms <= f.at_ms AND f.at_ms < t.until_ms AND t.active
-    )
-SELECT client_id, conversion_key,
-       argMax((c.method, c.partner_ref, c.offer, c.click_id, c.device_id, c.via, c.clicked_at, c.ip, c.rank, c.first_click),
-              (-toInt16(c.rank), c.closeness, c.clicked_at, c.click_id)) AS best
-FROM
-(
-    SELECT p.client_id AS client_id, p.conversion_key AS conversion_key, 'promo_code' AS method, p.partner_ref AS partner_ref,
-           p.offer AS offer, '' AS click_id, '' AS device_id, '' AS via, toDateTime64(0, 3, 'UTC') AS clicked_at, '' AS ip,
-           indexOf(o.methods, 'promo_code') AS rank, false AS first_click, 4 AS closeness
-    FROM promoted AS p
-    INNER JOIN facts AS f ON f.client_id = p.client_id AND f.conversion_key = p.conversion_key
-    INNER JOIN offer_terms AS o ON o.client_id = p.client_id AND o.offer = p.offer
-    WHERE o.from_ms <= f.at_ms AND f.at_ms < o.until_ms AND rank > 0
-    UNION ALL
-    SELECT client_id, conversion_key, method, partner_ref, offer, click_id, device_id, via, clicked_at, ip, rank, first_click,
-           closeness
-    FROM touches
-) AS c
-GROUP BY client_id, conversion_key;
-
--- First click: the earliest on the offer whose last click would have won.
-CREATE OR REPLACE TEMPORARY TABLE firsts ENGINE = Memory AS
-SELECT w.client_id AS client_id, w.conversion_key AS conversion_key,
-       argMin((t.method, t.partner_ref, t.offer, t.click_id, t.device_id, t.via, t.clicked_at, t.ip, t.rank, t.first_click),
-              (t.clicked_at, t.click_id)) AS best
-FROM own AS w
-INNER JOIN touches AS t ON t.client_id = w.client_id AND t.conversion_key = w.conversion_key AND t.offer = w.best.3
-WHERE w.best.10
-GROUP BY w.client_id, w.conversion_key;
-
-CREATE OR REPLACE TEMPORARY TABLE bests ENGINE = Memory AS
-SELECT client_id, conversion_key, best FROM firsts
-UNION ALL
-SELECT client_id, conversion_key, best FROM own WHERE (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM firsts);
-
--- earlier_key: the first payment of the subscription, else of the customer, that has an answer of its own.
-CREATE OR REPLACE TEMPORARY TABLE remembered ENGINE = Memory AS
-WITH
-    (event_time, conversion_key) AS place,
-    if(best.1 != '', place, (toDateTime64('2299-12-31 00:00:00', 3, 'UTC'), '')) AS answered,
-    min(answered) OVER (PARTITION BY client_id, subscription) AS in_subscription,
-    min(answered) OVER (PARTITION BY client_id, customer_ref) AS of_customer
-SELECT *,
-       multiIf(subscription != '' AND in_subscription < place, in_subscription.2,
-               customer_ref != '' AND of_customer < place, of_customer.2, '') AS earlier_key
-FROM facts
-LEFT JOIN bests USING (client_id, conversion_key);
-
-CREATE OR REPLACE TEMPORARY TABLE bringers ENGINE = Memory AS
-SELECT r.client_id AS client_id, r.conversion_key AS conversion_key, b.best.2 AS partner_ref, b.best.3 AS offer,
-       indexOf(o.methods, 'customer') AS rank
-FROM remembered AS r
-INNER JOIN remembered AS b ON b.client_id = r.client_id AND b.conversion_key = r.earlier_key
-INNER JOIN partner_terms AS t ON t.client_id = b.client_id AND t.partner_ref = b.best.2
-INNER JOIN offer_terms AS o ON o.client_id = b.client_id AND o.offer = b.best.3
-WHERE r.earlier_key != ''
-  AND t.from_ms <= r.at_ms AND r.at_ms < t.until_ms AND t.active
-  AND o.from_ms <= r.at_ms AND r.at_ms < o.until_ms AND rank > 0
-  AND (o.customer_window_days = 65535 OR r.event_time <= b.event_time + toIntervalDay(o.customer_window_days));
 
 CREATE OR REPLACE TEMPORARY TABLE answers ENGINE = Memory AS
 SELECT r.client_id AS client_id, r.conversion_key AS conversion_key, r.order_id AS order_id, r.event_time AS event_time,
@@ -85,7 +9,8 @@ SELECT r.client_id AS client_id, r.conversion_key AS conversion_key, r.order_id 
        r.withdrawn AS withdrawn, r.currency AS currency, r.tax AS tax, r.shipping AS shipping, r.payment AS payment,
        r.started_at AS started_at, r.email_hash AS email_hash, r.promo_code AS promo_code, r.earlier_key AS earlier_key,
        r.merged_keys AS merged_keys,
-       b.partner_ref != '' AND (r.payment = 'renewal' OR r.best.1 = '' OR b.rank < r.best.9) AS by_customer,
+       b.partner_ref != '' AND (r.best.1 = '' OR (r.client_id, r.conversion_key) IN (SELECT client_id, conversion_key FROM lost))
+           AS by_customer,
        multiIf(by_customer, 'customer', r.best.1 != '', r.best.1, 'none') AS method,
        if(by_customer, b.partner_ref, r.best.2) AS partner_ref,
        if(by_customer, b.offer, r.best.3) AS offer,

@@ -136,8 +136,9 @@ class Attribution:
         return self._candidate("promo_code", code.partner, offer) if offer else None
 
     def of_customer(self, c: Conversion) -> Candidate | None:
-        """The partner that brought the customer, as long as it is remembered."""
+        """The partner that brought the customer, as long as it is remembered: by a payment that was this partner's own."""
         before = [r for r in self._conversions if r.is_relative_of(c) and r.place < c.place and self.own_winner(r)]
+        before = [r for r in before if self.winner(r) is self.own_winner(r)]
         of_subscription = [r for r in before if c.subscription and r.subscription == c.subscription]
         if not before:
             return None
