@@ -1,7 +1,7 @@
 -- What a person should look at before it is paid.
 -- Reads:  answers, priced, devices, addresses, the terms, network_clicks, dependencies, attribution_rows, partner_sales,
 --         holds
--- Writes: the temporary tables suspects, won, crowded, bursts, doubtful, new_holds
+-- Writes: the temporary tables suspects, won, crowded, minutes, bursts, doubtful, new_holds
 -- Twice:  they are made anew.
 
 CREATE OR REPLACE TEMPORARY TABLE suspects ENGINE = Memory AS
@@ -42,19 +42,20 @@ GROUP BY client_id, click_id
 HAVING count() > (SELECT min(s.conversions_per_click) FROM suspects AS s WHERE s.conversions_per_click > 0);
 
 -- Clicks from the click's own address block, from five minutes before it until five minutes after.
+CREATE OR REPLACE TEMPORARY TABLE minutes ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, ip, toDateTime(toStartOfMinute(clicked_at), 'UTC') + 60 * arrayJoin(range(-5, 6)) AS since
+FROM suspects
+WHERE clicks_per_network > 0 AND click_id != '' AND ip != '';
+
 CREATE OR REPLACE TEMPORARY TABLE bursts ENGINE = Memory AS
-SELECT s.client_id AS client_id, s.conversion_key AS conversion_key, uniqCombinedMerge(n.clicks) AS clicks
-FROM suspects AS s
+SELECT m.client_id AS client_id, m.conversion_key AS conversion_key, uniqCombinedMerge(n.clicks) AS clicks
+FROM minutes AS m
 INNER JOIN
 (
     SELECT client_id, partner_ref, ip, since, clicks
     FROM network_clicks
-    WHERE (client_id, partner_ref, ip) IN (SELECT client_id, partner_ref, ip FROM suspects WHERE click_id != '' AND ip != '')
-      AND since BETWEEN (SELECT min(b.clicked_at) FROM suspects AS b WHERE b.click_id != '') - INTERVAL 6 MINUTE
-                    AND (SELECT max(b.clicked_at) FROM suspects AS b WHERE b.click_id != '') + INTERVAL 5 MINUTE
-) AS n ON n.client_id = s.client_id AND n.partner_ref = s.partner_ref AND n.ip = s.ip
-WHERE s.clicks_per_network > 0 AND s.click_id != '' AND s.ip != ''
-  AND n.since BETWEEN toStartOfMinute(s.clicked_at) - INTERVAL 5 MINUTE AND toStartOfMinute(s.clicked_at) + INTERVAL 5 MINUTE
+    WHERE (client_id, partner_ref, ip, since) IN (SELECT client_id, partner_ref, ip, since FROM minutes)
+) AS n ON n.client_id = m.client_id AND n.partner_ref = m.partner_ref AND n.ip = m.ip AND n.since = m.since
 GROUP BY client_id, conversion_key;
 
 -- Partners much of whose sales was refunded at some time, by sketches; whether it still is, their answers say.
