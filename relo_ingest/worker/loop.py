@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
+LONG_S = 2.0
 
 
 class SchemaTooOld(ReloError):
@@ -42,25 +43,28 @@ class Worker:
         self._session = Session(client)
         self._changes = Changes(self._session)
 
-    def step(self, go_on: Callable[[], bool]) -> bool:
-        """Handle one slice of the changes; whether there was one. ``go_on`` is asked between its batches: when it says
-        no, the slice is left, and read again by whoever is next. Raises clickhouse-connect's errors: then make another
-        Worker."""
+    def step(self, go_on: Callable[[], bool]) -> float | None:
+        """Handle one slice of the changes; how many seconds it took, None when there is nothing. ``go_on`` is asked
+        between its batches: when it says no, the slice is left, and read again by whoever is next. Raises
+        clickhouse-connect's errors: then make another Worker."""
         found = self._changes.next()
-        if found is not None:
-            started = time.monotonic()
-            self._session.run("touched", after=found.after, until=found.until)
-            for _ in evaluate(self._session):
-                if not go_on():
-                    return False
-            self._changes.done(found)
-            log.debug("changes until %s took %.0f ms", found.until, (time.monotonic() - started) * 1000)
+        if found is None:
+            self._changes.save()
+            return None
+        started = time.monotonic()
+        self._session.run("touched", after=found.after, until=found.until)
+        for _ in evaluate(self._session):
+            if not go_on():
+                return None
+        self._changes.done(found)
         self._changes.save()
-        return found is not None
+        took_s = time.monotonic() - started
+        log.debug("changes until %s took %.0f ms", found.until, took_s * 1000)
+        return took_s
 
     def round(self) -> None:
         """Handle everything that is there, and what comes in meanwhile. Raises as ``step``."""
-        while self.step(lambda: True):
+        while self.step(lambda: True) is not None:
             pass
 
 
@@ -83,14 +87,15 @@ def run(settings: Settings, stop: Stop) -> None:
     pause = settings.worker.interval_s
     while not stop.is_set():
         try:
-            found = False
+            took_s = None
             if mine.held():
                 client = client or connect(settings)
                 worker = worker or Worker(client)
-                found = worker.step(lambda: not stop.is_set() and mine.held())
+                took_s = worker.step(lambda: not stop.is_set() and mine.held())
             else:
                 worker = None  # the other one's place is further on
-            pause = 0.0 if found else settings.worker.interval_s
+            # After a slice that took long, more has come in than a pause would bring together.
+            pause = 0.0 if took_s is not None and took_s > LONG_S else settings.worker.interval_s
         except Exception as error:
             pause = min(max(pause, 0.5) * 2, LONGEST_PAUSE_S)
             worker = None  # what failed here may still run there, and hold the session

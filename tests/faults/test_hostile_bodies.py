@@ -352,7 +352,7 @@ def test_everything_survives_a_merge(station: Station, server: Server) -> None:
     before = station.rows("SELECT uniqExact(client_id, event_id) FROM events")
     assert before[0][0] > 1_000
     station.client.command("SYSTEM START MERGES events")
-    for table in ("events", "clicks"):
+    for table in ("events", "click_rows"):
         station.client.command(f"OPTIMIZE TABLE {table} FINAL")
     assert station.rows("SELECT count() FROM events") == before
     texts = station.rows("SELECT toJSONString(properties) FROM events")

@@ -267,7 +267,7 @@ def test_everything_that_was_accepted_is_taken_by_clickhouse(station: Station, i
     assert not paths or sum(by_door.values()) > 0
     print(f"taken: {by_door}")
     station.client.command("SYSTEM START MERGES events")
-    for table in ("events", "clicks"):
+    for table in ("events", "click_rows"):
         station.client.command(f"OPTIMIZE TABLE {table} FINAL")
         for (text,) in station.rows(f"SELECT toJSONString(properties) FROM {table}"):
             json.loads(text)

@@ -88,7 +88,7 @@ class Ledger:
         self._verify_conversions(client, stored)
         self._verify_traffic(client, len(stored))
         if once_even_raw:
-            for table in ("events", "clicks", "conversion_reports", "payment_refs"):
+            for table in ("events", "click_rows", "conversion_reports", "payment_refs"):
                 (raw, final), *_ = _rows(client, f"SELECT count(), (SELECT count() FROM {table} FINAL) FROM {table}")
                 assert raw == final, f"{table}: {raw} rows, {final} without repeated ones: a batch was stored twice"
 

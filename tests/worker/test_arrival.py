@@ -285,9 +285,10 @@ def test_worker_is_asked_between_batches_whether_to_go_on(story: Story) -> None:
     worker = Worker(story.client)
     worker.round()
     story.pay("pi_1", -1, click_id="K1")
-    assert worker.step(lambda: False) is False
     before = worker._changes._read
-    assert worker.step(lambda: True), "what was left is read again"
+    assert worker.step(lambda: False) is None
+    assert worker._changes._read == before
+    assert worker.step(lambda: True) is not None, "what was left is read again"
     assert worker._changes._read > before
     assert story.sums() == {("pi_1", "ana"): 2}
 
