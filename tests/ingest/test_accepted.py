@@ -162,7 +162,9 @@ def test_script_is_cached_and_compressed(server: Server) -> None:
 
 
 def test_link_records_the_click_and_leads_on(server: Server, product: Product) -> None:
-    response = server.http.get("/r?ref=ana&s1=news&fbclid=AbC", headers={"Referer": "https://blog.example/"})
+    headers = {"Referer": "https://blog.example/", "User-Agent": "Browser/1"}
+    response = server.http.get("/r?ref=ana&s1=news&fbclid=AbC", headers=headers)
+    server.http.cookies.clear()  # the next test's click is no repeat of this one
     assert response.status_code == 302
     landing, _, click_id = response.headers["location"].partition("?click_id=")
     assert landing == "http://127.0.0.1:4080/demo"
