@@ -83,7 +83,7 @@ def theatre(engine: Client) -> Theatre:
     suppress_health_check=list(HealthCheck),
 )
 @given(first=st.integers(0, 2**31), batches=st.integers(2, 4))
-@pytest.mark.timeout(120 + WORLDS)
+@pytest.mark.timeout(600 + WORLDS)
 def test_ledger_is_the_oracles_whatever_the_order_of_arrival(theatre: Theatre, first: int, batches: int) -> None:
     chance = random.Random(first)
     rounds_after = [*(chance.random() < 0.7 for _ in range(batches - 1)), True]

@@ -70,7 +70,7 @@ class Competitor(threading.Thread):
         self._last.set()
 
 
-@pytest.mark.timeout(scaled(120, 900))
+@pytest.mark.timeout(scaled(600, 900))
 def test_two_workers_without_a_lease_write_the_ledger_of_one(clickhouse: Any, url: str, stage: Stage) -> None:
     stage.client.command("SYSTEM STOP MERGES ledger_lines")  # so that lines that both wrote can be counted
     for act in range(scaled(2, 40)):
@@ -95,7 +95,7 @@ def test_two_workers_without_a_lease_write_the_ledger_of_one(clickhouse: Any, ur
     assert int(str(written_twice)) > 0, "the two never met"
 
 
-@pytest.mark.timeout(scaled(120, 900))
+@pytest.mark.timeout(scaled(600, 900))
 def test_worker_killed_again_and_again_writes_the_ledger_of_one_that_lives(
     url: str, stage: Stage, tmp_path: Path
 ) -> None:

@@ -321,7 +321,7 @@ def by(index: int | None, expected: list[tuple[Any, ...]]) -> dict[Any, tuple[De
     return {k: (v["revenue"], v["refunded"], v["charged_back"]) for k, v in sums.items()}
 
 
-@pytest.mark.timeout(60 + HISTORIES)
+@pytest.mark.timeout(600 + HISTORIES)
 def test_every_payment_is_right_whatever_the_order_and_repetition_of_its_events(shop: Shop) -> None:
     chance = random.Random(SEED)
     run = f"o{ulid.new()}"
