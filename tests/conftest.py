@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 ROOT = Path(__file__).parents[1]
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 150.0
 
 
 WAITING = ("faults", "worker", "e2e", "browser", "explain")

@@ -62,7 +62,7 @@ def relo(tmp_path: Path, environment: dict[str, str]) -> Relo:
     def run(*arguments: str, **given: object) -> Finished:
         env = environment | {f"RELO_{name}".upper(): str(value) for name, value in given.items()}
         command = [sys.executable, "-m", "relo_ingest", *arguments]
-        return Finished(subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60))
+        return Finished(subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=150))
 
     return run
 

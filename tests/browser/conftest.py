@@ -78,7 +78,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """A new visitor."""
     visitor = browser.new_context(user_agent=PERSON, locale="es-MX", viewport={"width": 1200, "height": 800})
-    visitor.set_default_timeout(30_000)
+    visitor.set_default_timeout(60_000)
     yield visitor
     visitor.close()
 

@@ -54,7 +54,7 @@ def test_a_beacon_can_be_queried(product: Product) -> None:
     event_id = ulid.new()
     curl = ["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"]
     body = f'{{"client_id":1,"event_id":"{event_id}"}}'
-    done = subprocess.run([*curl, "-d", body, f"{product.base_url}/e"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*curl, "-d", body, f"{product.base_url}/e"], capture_output=True, text=True, timeout=150)
     assert done.stdout == "204", done.stderr
     product.eventually_rows("SELECT 1 FROM events WHERE event_id = {id:String}", id=event_id)
 

@@ -547,7 +547,7 @@ def test_clickhouse_reads_the_rows(tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), tmp_path / "body", structure],
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     first, second = (json.loads(line) for line in done.stdout.strip().splitlines())

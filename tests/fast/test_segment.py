@@ -58,7 +58,7 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(Path(relo_ingest.__file__).parent.parent)}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
 
 
@@ -334,7 +334,7 @@ def test_no_space_on_the_disk_is_an_error_before_any_row(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(relo_ingest.__file__).parent.parent)}
     done = subprocess.run(
         [*mount, tmp_path, sys.executable, "-c", textwrap.dedent(code), tmp_path],
-        env=environment, capture_output=True, text=True, timeout=60,
+        env=environment, capture_output=True, text=True, timeout=150,
     )  # fmt: skip
     assert done.stdout.splitlines() == [f"{errno.ENOSPC} ['fits']", "1"], done.stderr
 

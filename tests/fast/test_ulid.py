@@ -43,7 +43,7 @@ def run(code: str) -> object:
     """The JSON that the code prints, run in a fresh process (its clock state is its own)."""
     environment = {**os.environ, "PYTHONPATH": str(Path(relo_ingest.__file__).parent.parent)}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -76,7 +76,7 @@ def test_processes_that_start_at_once_end_up_with_one_key(settings_for: Settings
         processes = [context.Process(target=_make_at_once, args=(settings, barrier, answers)) for _ in range(4)]
         for process in processes:
             process.start()
-        tokens = [answers.get(timeout=60) for _ in processes]
+        tokens = [answers.get(timeout=150) for _ in processes]
         for process in processes:
             process.join()
         assert {keyring(settings).decrypt(t) for t in tokens} == {"whsec_x"}

@@ -216,7 +216,7 @@ def test_no_log_level_tells_the_new_secret(product: Product, stripe_api: StripeA
         "RELO_LOG_LEVEL": "debug", "STRIPE_LOG": "debug", "STRIPE_API_KEY": KEY, "STRIPE_API_BASE": stripe_api.url,
     }  # fmt: skip
     command = [sys.executable, "-m", "relo_ingest", "stripe", "setup", "--client", "lost", "--url", "https://p.example"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     for telling in (stripe_api.secrets[-1], "hunter2"):
         assert telling not in done.stdout + done.stderr

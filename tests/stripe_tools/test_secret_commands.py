@@ -100,7 +100,7 @@ def test_secret_comes_from_a_process_and_stands_in_no_output_and_no_argument(pro
     command = [sys.executable, "-m", "relo_ingest", "secret"]
     env = product.env | {"RELO_LOG_LEVEL": "debug"}
     added = subprocess.run(
-        [*command, "add", "--client", "bare"], env=env, input=secret, capture_output=True, text=True, timeout=60
+        [*command, "add", "--client", "bare"], env=env, input=secret, capture_output=True, text=True, timeout=150
     )
     assert added.returncode == 0, added.stderr
     again = subprocess.run(
@@ -109,10 +109,10 @@ def test_secret_comes_from_a_process_and_stands_in_no_output_and_no_argument(pro
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
     assert (again.returncode, again.stdout) == (0, "nothing to change\n")
-    listed = subprocess.run([*command, "list"], env=env, capture_output=True, text=True, timeout=60)
+    listed = subprocess.run([*command, "list"], env=env, capture_output=True, text=True, timeout=150)
     assert "…PPPP" in listed.stdout
     for text in (added.stdout, added.stderr, again.stderr, listed.stdout, listed.stderr, product.log.read_text()):
         assert secret[:-4] not in text

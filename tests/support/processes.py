@@ -27,7 +27,7 @@ def free_port() -> int:
         return port
 
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 """How long a test waits for what must come. Tests assert what happens, never how fast: that is for ``bench/``, and a
 machine that is busy with other things is not a fault."""
 
@@ -78,7 +78,7 @@ class Server:
         self.log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen([sys.executable, "-m", *arguments], env=env, stdout=file, stderr=file)
-        self.http = httpx.Client(base_url=self.base_url, timeout=60, follow_redirects=False)
+        self.http = httpx.Client(base_url=self.base_url, timeout=150, follow_redirects=False)
         eventually(lambda: self._is_up(ready), f"{arguments} answers {ready}; log: {log}")
 
     def _is_up(self, ready: str) -> bool:

@@ -77,7 +77,7 @@ class Server:
         headers: dict[str, str] | None = None,
         **params: str | int,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=150)
         try:
             url = path + ("?" + urllib.parse.urlencode(params) if params else "")
             connection.request(method or ("GET" if body is None else "POST"), url, body, headers or {})

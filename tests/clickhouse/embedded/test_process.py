@@ -24,7 +24,7 @@ def running(server: Server, text: str) -> int:
     return int(server.run(f"SELECT count() FROM system.processes WHERE query LIKE '%{text}%' AND {others}"))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -146,7 +146,7 @@ def test_kill_9_keeps_what_was_answered(start: Callable[..., Server], tmp_path: 
 def test_second_process_is_refused_and_says_why(start: Callable[..., Server]) -> None:
     server = start()
     second = start(ready=False)
-    output = second.process.communicate(timeout=60)[0].decode()
+    output = second.process.communicate(timeout=150)[0].decode()
     assert second.process.returncode == 1
     assert f"in use by process {server.process.pid};" in output
     assert output.count("\n") == 1
@@ -157,13 +157,13 @@ def test_unusable_address_or_directory_say_why(start: Callable[..., Server], tmp
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
         refused = start(ready=False, port=port)
-        output = refused.process.communicate(timeout=60)[0].decode()
+        output = refused.process.communicate(timeout=150)[0].decode()
     assert refused.process.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in output
     assert output.count("\n") == 1
     (tmp_path / "file").write_text("")
     unusable = start(ready=False, data_dir=tmp_path / "file" / "data")
-    output = unusable.process.communicate(timeout=60)[0].decode()
+    output = unusable.process.communicate(timeout=150)[0].decode()
     assert unusable.process.returncode == 1
     assert "data directory" in output
     assert output.count("\n") == 1
@@ -217,7 +217,7 @@ def test_a_large_insert_takes_bounded_memory(start: Callable[..., Server]) -> No
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=150)
     connection.request(
         "POST", "/?query=INSERT+INTO+t+FORMAT+RowBinary", (piece for _ in range(pieces)), encode_chunked=True
     )
