@@ -13,8 +13,11 @@
     own            the best answer of each by itself
     customer       who brought the customer before
     attribution    whose it is, and why
+    rules          which rule pays
+    volumes        what the partner had sold in the month before, where rules have steps
     commission     what is earned and given back, and which lines the ledger lacks
     holds          what a person should look at
+    later_volumes  which sales of the month now come after another volume, where rules have steps
     write          all of that into the tables
 
 ``recompute``  the same steps over everything of a client, to compare or to correct

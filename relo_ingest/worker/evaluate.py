@@ -1,11 +1,15 @@
 """The steps over a batch of conversions: SQL files, one after the other, in one session of ClickHouse.
 
-What a step finds it leaves in temporary tables of the session, by names that the next ones read. Only ``write`` touches
-tables that others see.
+What a step finds it leaves in temporary tables of the session, by names that the next ones read. Only ``later_volumes``
+and ``write`` touch tables that others see.
+
+Where a step looks up ids in a large table it asks twice, for the id and for the pair of client and id: a set of one
+column is compared about three times as fast, and only the pair is exact and reaches the primary key.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
@@ -26,8 +30,11 @@ STEP_SETTINGS = {"query_plan_optimize_join_order_limit": 0}
 """Joins run in the order in which they stand. Put in order by the engine, those on several columns may first be made on
 ``client_id`` alone, which multiplies all conversions of a client with each other."""
 
+MADE_ANEW = re.compile(r"CREATE OR REPLACE TEMPORARY TABLE (?P<table>\w+) ENGINE = Memory AS\s+")
+
 SELECT_STAMP = "SELECT max(version) AS version, count() AS n FROM registry"
 """Of the registry: two writes may share a version."""
+SELECT_TIERS = "SELECT count() AS n FROM rule_terms WHERE notEmpty(tiers)"
 CREATE_TODO = """
 CREATE OR REPLACE TEMPORARY TABLE todo ENGINE = Memory AS
 SELECT client_id, conversion_key, toUInt8(0) AS hop FROM touched WHERE n >= {first:UInt64} AND n < {end:UInt64}
@@ -39,13 +46,27 @@ class Session:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._made: set[str] = set()
         self._settings = TEXT_STAYS_TEXT | STEP_SETTINGS | {"session_id": ulid.new(), "session_timeout": 600}
         self._stamp: dict[str, Any] = {}
+        self.has_tiers = False
+        """Whether a rule has steps by the volume of a month."""
 
     def run(self, step: str, **parameters: Any) -> None:
         """Every statement of ``steps/{step}.sql``; a parameter goes to the statements that name it."""
         for sql in _statements(step):
-            self.command(sql, **{k: v for k, v in parameters.items() if f"{{{k}:" in sql})
+            self.make(sql, **{k: v for k, v in parameters.items() if f"{{{k}:" in sql})
+
+    def make(self, sql: str, **parameters: Any) -> None:
+        """A statement of a step. A temporary table that it makes anew is emptied and filled, where it is there already:
+        ``CREATE … AS`` analyses its query twice, and a round is mostly that."""
+        found = MADE_ANEW.search(sql)
+        if found and found["table"] in self._made:
+            self.command(f"TRUNCATE TABLE {found['table']}")
+            sql = MADE_ANEW.sub(r"INSERT INTO \g<table> ", sql, count=1)
+        self.command(sql, **parameters)
+        if found:
+            self._made.add(found["table"])
 
     def command(self, sql: str, **parameters: Any) -> Any:
         return self._client.command(sql, parameters=parameters, settings=self._settings)
@@ -61,6 +82,7 @@ class Session:
         stamp = self.rows(SELECT_STAMP)[0]
         if stamp != self._stamp:
             self.run("terms")
+            self.has_tiers = bool(self.rows(SELECT_TIERS)[0]["n"])
             self._stamp = stamp
 
 
@@ -73,19 +95,25 @@ def evaluate(session: Session, *, write: bool = True) -> Iterator[None]:
     touched = session.count("touched")
     for first in range(0, touched, BATCH):
         session.refresh_terms()
-        session.command(CREATE_TODO, first=first, end=first + BATCH)
+        session.make(CREATE_TODO, first=first, end=first + BATCH)
         session.run("relatives", hop=1)
         if session.count("todo") > min(BATCH, touched - first):
             session.run("relatives", hop=2)
         session.run("facts")
         session.run("evidence")
         session.run("own")
-        for _ in range(2):
+        session.run("customer")
+        if session.count("lost"):
             session.run("customer")
         session.run("attribution")
+        session.run("rules")
+        if session.has_tiers:
+            session.run("volumes")
         session.run("commission", whole=sorted(NO_MINOR_UNIT), thousandths=sorted(THREE_DECIMAL))
         session.run("holds")
         if write:
+            if session.has_tiers:
+                session.run("later_volumes")
             session.run("write")
         yield
 

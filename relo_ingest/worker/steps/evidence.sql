@@ -21,7 +21,8 @@ FROM
     (
         SELECT client_id, click_id, device_id, min(s.first_seen) AS first_seen
         FROM click_devices AS s
-        WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM facts WHERE click_id != '')
+        WHERE click_id IN (SELECT click_id FROM facts WHERE click_id != '')
+          AND (client_id, click_id) IN (SELECT client_id, click_id FROM facts WHERE click_id != '')
         GROUP BY client_id, click_id, device_id
     ) AS p ON p.client_id = f.client_id AND p.click_id = f.click_id
     WHERE p.first_seen <= f.evidence_until
@@ -34,7 +35,8 @@ FROM
     (
         SELECT client_id, email_hash, device_id, min(s.first_seen) AS first_seen
         FROM identities AS s
-        WHERE (client_id, email_hash) IN (SELECT client_id, email_hash FROM facts WHERE email_hash != '')
+        WHERE email_hash IN (SELECT email_hash FROM facts WHERE email_hash != '')
+          AND (client_id, email_hash) IN (SELECT client_id, email_hash FROM facts WHERE email_hash != '')
         GROUP BY client_id, email_hash, device_id
     ) AS p ON p.client_id = f.client_id AND p.email_hash = f.email_hash
     WHERE p.first_seen <= f.evidence_until
@@ -54,7 +56,8 @@ FROM
     (
         SELECT client_id, device_id, email_hash, min(s.first_seen) AS first_seen
         FROM device_emails AS s
-        WHERE (client_id, device_id) IN (SELECT client_id, device_id FROM devices)
+        WHERE device_id IN (SELECT device_id FROM devices)
+          AND (client_id, device_id) IN (SELECT client_id, device_id FROM devices)
         GROUP BY client_id, device_id, email_hash
     ) AS p ON p.client_id = d.client_id AND p.device_id = d.device_id
     WHERE p.first_seen <= f.evidence_until
@@ -73,7 +76,8 @@ FROM
     (
         SELECT client_id, email_hash, device_id, min(s.first_seen) AS first_seen
         FROM identities AS s
-        WHERE (client_id, email_hash) IN (SELECT client_id, email_hash FROM addresses)
+        WHERE email_hash IN (SELECT email_hash FROM addresses)
+          AND (client_id, email_hash) IN (SELECT client_id, email_hash FROM addresses)
         GROUP BY client_id, email_hash, device_id
     ) AS p ON p.client_id = a.client_id AND p.email_hash = a.email_hash
     WHERE p.first_seen <= f.evidence_until
@@ -98,7 +102,8 @@ FROM
     (
         SELECT client_id, device_id, click_id, min(c.first_seen) AS first_seen
         FROM device_clicks AS c
-        WHERE (client_id, device_id) IN (SELECT client_id, device_id FROM devices)
+        WHERE device_id IN (SELECT device_id FROM devices)
+          AND (client_id, device_id) IN (SELECT client_id, device_id FROM devices)
         GROUP BY client_id, device_id, click_id
     ) AS s ON s.client_id = d.client_id AND s.device_id = d.device_id
     WHERE s.first_seen <= f.evidence_until
@@ -113,7 +118,8 @@ FROM
 (
     SELECT client_id, click_id, argMax((r.event_time, r.partner_ref, r.offer, r.ip), r.precedence) AS first
     FROM click_rows AS r
-    WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM pairs)
+    WHERE click_id IN (SELECT click_id FROM pairs)
+      AND (client_id, click_id) IN (SELECT client_id, click_id FROM pairs)
     GROUP BY client_id, click_id
 ) AS c;
 

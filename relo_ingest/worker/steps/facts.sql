@@ -8,7 +8,8 @@ SELECT client_id, conversion_key, order_id, if(startsWith(conversion_key, 'lead:
        revenue, refunded, charged_back, withdrawn, currency, is_test, click_id, upperUTF8(promo_code) AS promo_code, device_id,
        customer_ref, email_hash, tax, shipping, subscription, counts_from, counts_from <= now64(3) AS counts, merged_keys
 FROM payments
-WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo);
+WHERE conversion_key IN (SELECT conversion_key FROM todo)
+  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo);
 
 -- payment: see DESIGN §7, "first is what the ledger knows of that customer, never the billing reason".
 -- started_at: of the subscription's first money, else of the customer's: renewals are counted from there.

@@ -1,7 +1,8 @@
 -- What a person should look at before it is paid.
--- Reads:  answers, priced, devices, addresses, the terms, network_clicks, dependencies, attribution_rows, partner_sales,
---         holds
--- Writes: the temporary tables suspects, won, crowded, minutes, bursts, doubtful, new_holds
+-- Reads:  answers, priced, devices, addresses, the terms, partner_hours, network_clicks, dependencies, attribution_rows,
+--         partner_sales, holds
+-- Writes: the temporary tables suspects, winners, won, crowded, hours, busy, minutes, bursts, sketched,
+--         doubtful, new_holds
 -- Twice:  they are made anew.
 
 CREATE OR REPLACE TEMPORARY TABLE suspects ENGINE = Memory AS
@@ -19,6 +20,13 @@ INNER JOIN offer_terms AS o ON o.client_id = a.client_id AND o.offer = a.offer
 WHERE t.from_ms <= a.at_ms AND a.at_ms < t.until_ms AND o.from_ms <= a.at_ms AND a.at_ms < o.until_ms;
 
 -- What the same clicks have won, but for renewals.
+CREATE OR REPLACE TEMPORARY TABLE winners ENGINE = Memory AS
+SELECT client_id, conversion_key
+FROM dependencies
+WHERE id IN (SELECT concat('won ', click_id) FROM suspects WHERE click_id != '')
+  AND (client_id, id) IN (SELECT client_id, concat('won ', click_id) FROM suspects WHERE click_id != '')
+  AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM answers);
+
 CREATE OR REPLACE TEMPORARY TABLE won ENGINE = Memory AS
 SELECT client_id, conversion_key, click_id, event_time
 FROM answers
@@ -26,13 +34,9 @@ WHERE click_id != '' AND payment != 'renewal'
 UNION ALL
 SELECT client_id, conversion_key, click_id, event_time
 FROM attribution_rows FINAL
-WHERE (client_id, conversion_key) IN
-      (
-          SELECT client_id, conversion_key FROM dependencies
-          WHERE (client_id, id) IN (SELECT client_id, concat('won ', click_id) FROM suspects WHERE click_id != '')
-      )
-  AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM answers)
-  AND click_id != '' AND payment != 'renewal' AND NOT gone;
+PREWHERE conversion_key IN (SELECT conversion_key FROM winners)
+  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM winners)
+WHERE click_id != '' AND payment != 'renewal' AND NOT gone;
 
 -- The clicks of which one more sale may put another on hold.
 CREATE OR REPLACE TEMPORARY TABLE crowded ENGINE = Memory AS
@@ -41,11 +45,31 @@ FROM won
 GROUP BY client_id, click_id
 HAVING count() > (SELECT min(s.conversions_per_click) FROM suspects AS s WHERE s.conversions_per_click > 0);
 
+-- Sales whose partner had enough clicks for a burst in the hours around their click: few have, and the rest is cheap.
+CREATE OR REPLACE TEMPORARY TABLE hours ENGINE = Memory AS
+SELECT client_id, conversion_key, partner_ref, clicks_per_network, toDateTime(toStartOfMinute(clicked_at), 'UTC') AS minute,
+       arrayJoin(arrayDistinct([toStartOfHour(minute - 300), toStartOfHour(minute + 300)])) AS hour
+FROM suspects
+WHERE clicks_per_network > 0 AND click_id != '' AND ip != '';
+
+CREATE OR REPLACE TEMPORARY TABLE busy ENGINE = Memory AS
+SELECT client_id, conversion_key
+FROM hours AS h
+INNER JOIN
+(
+    SELECT client_id, partner_ref, hour, clicks
+    FROM partner_hours
+    WHERE hour IN (SELECT hour FROM hours)
+      AND (client_id, partner_ref, hour) IN (SELECT client_id, partner_ref, hour FROM hours)
+) AS n ON n.client_id = h.client_id AND n.partner_ref = h.partner_ref AND n.hour = h.hour
+GROUP BY client_id, conversion_key, clicks_per_network
+HAVING sum(n.clicks) > clicks_per_network;
+
 -- Clicks from the click's own address block, from five minutes before it until five minutes after.
 CREATE OR REPLACE TEMPORARY TABLE minutes ENGINE = Memory AS
 SELECT client_id, conversion_key, partner_ref, ip, toDateTime(toStartOfMinute(clicked_at), 'UTC') + 60 * arrayJoin(range(-5, 6)) AS since
 FROM suspects
-WHERE clicks_per_network > 0 AND click_id != '' AND ip != '';
+WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM busy);
 
 CREATE OR REPLACE TEMPORARY TABLE bursts ENGINE = Memory AS
 SELECT m.client_id AS client_id, m.conversion_key AS conversion_key, uniqCombinedMerge(n.clicks) AS clicks
@@ -54,25 +78,25 @@ INNER JOIN
 (
     SELECT client_id, partner_ref, ip, since, clicks
     FROM network_clicks
-    WHERE (client_id, partner_ref, ip, since) IN (SELECT client_id, partner_ref, ip, since FROM minutes)
+    WHERE ip IN (SELECT ip FROM minutes)
+      AND (client_id, partner_ref, ip, since) IN (SELECT client_id, partner_ref, ip, since FROM minutes)
 ) AS n ON n.client_id = m.client_id AND n.partner_ref = m.partner_ref AND n.ip = m.ip AND n.since = m.since
 GROUP BY client_id, conversion_key;
 
 -- Partners much of whose sales was refunded at some time, by sketches; whether it still is, their answers say.
-CREATE OR REPLACE TEMPORARY TABLE doubtful ENGINE = Memory AS
-WITH sketched AS
+CREATE OR REPLACE TEMPORARY TABLE sketched ENGINE = Memory AS
+SELECT client_id, partner_ref
+FROM
 (
-    SELECT client_id, partner_ref
-    FROM
-    (
-        SELECT client_id, partner_ref, uniqCombinedMerge(d.sales) AS sales, uniqCombinedMerge(d.refunded) AS refunded
-        FROM partner_sales AS d
-        WHERE (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM suspects WHERE refund_percent > 0)
-          AND day >= today() - 90
-        GROUP BY client_id, partner_ref
-    )
-    WHERE sales >= 15 AND refunded * 100 > sales * (SELECT min(s.refund_percent) FROM suspects AS s WHERE s.refund_percent > 0) * 0.8
+    SELECT client_id, partner_ref, uniqCombinedMerge(d.sales) AS sales, uniqCombinedMerge(d.refunded) AS refunded
+    FROM partner_sales AS d
+    WHERE (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM suspects WHERE refund_percent > 0)
+      AND day >= today() - 90
+    GROUP BY client_id, partner_ref
 )
+WHERE sales >= 15 AND refunded * 100 > sales * (SELECT min(s.refund_percent) FROM suspects AS s WHERE s.refund_percent > 0) * 0.8;
+
+CREATE OR REPLACE TEMPORARY TABLE doubtful ENGINE = Memory AS
 SELECT client_id, partner_ref, count() AS sales, countIf(a.refunded > 0) AS refunded
 FROM attribution_rows AS a FINAL
 WHERE client_id IN (SELECT client_id FROM sketched) AND (client_id, partner_ref) IN (SELECT client_id, partner_ref FROM sketched)

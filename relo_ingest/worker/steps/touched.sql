@@ -13,18 +13,22 @@ WHERE seen_at > {after:DateTime64(3, 'UTC')} AND seen_at <= {until:DateTime64(3,
 CREATE OR REPLACE TEMPORARY TABLE led_once ENGINE = Memory AS
 SELECT DISTINCT client_id, conversion_key
 FROM payment_refs
-WHERE (client_id, ref) IN (SELECT client_id, id FROM slice WHERE kind = 'payment');
+WHERE ref IN (SELECT id FROM slice WHERE kind = 'payment')
+  AND (client_id, ref) IN (SELECT client_id, id FROM slice WHERE kind = 'payment');
 
 CREATE OR REPLACE TEMPORARY TABLE named ENGINE = Memory AS
 SELECT client_id, id AS conversion_key FROM slice WHERE kind = 'payment'
 UNION DISTINCT
 SELECT client_id, conversion_key FROM led_once
 UNION DISTINCT
-SELECT client_id, conversion_key FROM payment_refs WHERE (client_id, ref) IN (SELECT client_id, conversion_key FROM led_once)
+SELECT client_id, conversion_key
+FROM payment_refs
+WHERE ref IN (SELECT conversion_key FROM led_once) AND (client_id, ref) IN (SELECT client_id, conversion_key FROM led_once)
 UNION DISTINCT
 SELECT client_id, conversion_key
 FROM dependencies
-WHERE (client_id, id) IN (SELECT client_id, id FROM slice WHERE kind = 'evidence')
+WHERE id IN (SELECT id FROM slice WHERE kind = 'evidence')
+  AND (client_id, id) IN (SELECT client_id, id FROM slice WHERE kind = 'evidence')
 UNION DISTINCT
 -- A new rule may be of any time, everything else holds from when it was said.
 SELECT a.client_id, a.conversion_key
@@ -47,9 +51,11 @@ FROM
 (
     SELECT client_id, conversion_key
     FROM conversion_reports
-    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM named)
+    WHERE conversion_key IN (SELECT conversion_key FROM named)
+      AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM named)
     UNION DISTINCT
     SELECT client_id, conversion_key
     FROM payment_leads
-    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM named)
+    WHERE conversion_key IN (SELECT conversion_key FROM named)
+      AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM named)
 );

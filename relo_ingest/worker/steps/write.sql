@@ -1,6 +1,6 @@
 -- Keep what was found. The order matters for a worker that is killed here: what it still has to look at is noted before
 -- what it compares with, and the cursor moves after all of it.
--- Reads:  facts, pairs, made_clicks, devices, addresses, changed_answers, rule_terms, won, crowded, carried_reviews,
+-- Reads:  facts, pairs, made_clicks, devices, addresses, changed_answers, won, crowded, carried_reviews,
 --         new_holds, new_lines
 -- Writes: changes, dependencies, reviews, attribution_rows, holds, ledger_lines
 -- Twice:  rows carry their identity. Lines of the ledger carry their place: see ledger_lines.
@@ -36,33 +36,19 @@ FROM
 ) AS d
 WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
 
--- Another volume of the month for the sales after these, where rules have steps.
-INSERT INTO changes
-SELECT now64(3), r.client_id, 'payment', r.conversion_key
-FROM attribution_rows AS r FINAL
-INNER JOIN
-(
-    SELECT client_id, partner_ref, offer, toStartOfMonth(event_time) AS month, min(c.event_time) AS since
-    FROM
-    (
-        SELECT client_id, partner_ref, offer, event_time FROM changed_answers WHERE partner_ref != ''
-        UNION ALL
-        SELECT client_id, former_partner_ref, former_offer, former_event_time FROM changed_answers WHERE former_partner_ref != ''
-    ) AS c
-    WHERE (client_id, offer) IN (SELECT client_id, offer FROM rule_terms WHERE notEmpty(tiers))
-    GROUP BY client_id, partner_ref, offer, month
-) AS c ON c.client_id = r.client_id AND c.partner_ref = r.partner_ref AND c.offer = r.offer AND c.month = toStartOfMonth(r.event_time)
-WHERE r.client_id IN (SELECT client_id FROM rule_terms WHERE notEmpty(tiers))
-  AND r.event_time >= c.since AND NOT r.gone
-  AND (r.client_id, r.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
-
 -- Another place in the row of what one click has won, for the sales after these.
 INSERT INTO changes
-SELECT now64(3), client_id, 'payment', conversion_key
-FROM won
-WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM crowded)
-  AND (client_id, click_id) IN (SELECT client_id, click_id FROM changed_answers)
-  AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+SELECT now64(3), w.client_id, 'payment', w.conversion_key
+FROM won AS w
+INNER JOIN
+(
+    SELECT client_id, click_id, min((c.event_time, c.conversion_key)) AS since
+    FROM changed_answers AS c
+    WHERE (client_id, click_id) IN (SELECT client_id, click_id FROM crowded)
+    GROUP BY client_id, click_id
+) AS c ON c.client_id = w.client_id AND c.click_id = w.click_id
+WHERE (w.event_time, w.conversion_key) > c.since
+  AND (w.client_id, w.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
 
 -- What a person said of a payment holds for it under the key that it has now.
 INSERT INTO reviews (client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at)
