@@ -368,9 +368,10 @@ def test_disputes_that_were_won_are_no_refunds(story: Story) -> None:
     assert [code for key, code in codes(story) if key == "next"] == []
 
 
-def test_burst_is_seen_across_the_edge_of_ten_minutes(story: Story) -> None:
+@pytest.mark.parametrize("edge", [10, 0], ids=["of ten minutes", "of an hour"])
+def test_burst_is_seen_across_an_edge(story: Story, edge: int) -> None:
     offer(story, clicks_per_network=20)
-    at = story.time(-1).replace(minute=10, second=0)
+    at = story.time(-1).replace(minute=edge, second=0)
     near = [at + dt.timedelta(minutes=-2 if n < 18 else 2) for n in range(36)]
     story.insert(*[story.a_click(f"K{n}", "ana", t, "own") | {"ip": "10.1.9.0"} for n, t in enumerate(near)])
     story.pay("pi_1", at + dt.timedelta(hours=1), click_id="K3")
