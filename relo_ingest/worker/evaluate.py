@@ -35,9 +35,11 @@ MADE_ANEW = re.compile(r"CREATE OR REPLACE TEMPORARY TABLE (?P<table>\w+) ENGINE
 SELECT_STAMP = "SELECT max(version) AS version, count() AS n FROM registry"
 """Of the registry: two writes may share a version."""
 SELECT_TIERS = "SELECT count() AS n FROM rule_terms WHERE notEmpty(tiers)"
+SELECT_TODO = "SELECT count() AS n FROM todo"
+SELECT_LOST = "SELECT count() AS n, groupBitXor(cityHash64(client_id, conversion_key)) AS which FROM lost"
 CREATE_TODO = """
 CREATE OR REPLACE TEMPORARY TABLE todo ENGINE = Memory AS
-SELECT client_id, conversion_key, toUInt8(0) AS hop FROM touched WHERE n >= {first:UInt64} AND n < {end:UInt64}
+SELECT client_id, conversion_key FROM touched WHERE n >= {first:UInt64} AND n < {end:UInt64}
 """
 
 
@@ -96,15 +98,11 @@ def evaluate(session: Session, *, write: bool = True) -> Iterator[None]:
     for first in range(0, touched, BATCH):
         session.refresh_terms()
         session.make(CREATE_TODO, first=first, end=first + BATCH)
-        session.run("relatives", hop=1)
-        if session.count("todo") > min(BATCH, touched - first):
-            session.run("relatives", hop=2)
+        _until_nothing_changes(session, "relatives", SELECT_TODO)
         session.run("facts")
         session.run("evidence")
         session.run("own")
-        session.run("customer")
-        if session.count("lost"):
-            session.run("customer")
+        _until_nothing_changes(session, "customer", SELECT_LOST)
         session.run("attribution")
         session.run("rules")
         if session.has_tiers:
@@ -116,6 +114,14 @@ def evaluate(session: Session, *, write: bool = True) -> Iterator[None]:
                 session.run("later_volumes")
             session.run("write")
         yield
+
+
+def _until_nothing_changes(session: Session, step: str, state: str) -> None:
+    """Run the step until the state that it reads and writes stays as it is."""
+    before, after = None, session.rows(state)
+    while before != after:
+        session.run(step)
+        before, after = after, session.rows(state)
 
 
 @cache

@@ -142,6 +142,41 @@ def test_click_of_a_renewal_that_lost_to_the_customers_partner_brings_nobody_lat
     assert story.winners() == {"pi_0": ("click_id", "K1", "ana")} | dict.fromkeys(("in_1", "in_2", "in_3"), by_customer)
 
 
+def test_answer_that_would_have_lost_to_one_that_lost_itself_brings_the_customer(story: Story) -> None:
+    offer(story, methods=["customer", "click_id"], customer_window_days=30)
+    for click, partner, at, of in (("K1", "ana", -60, "own"), ("K2", "bo", -41, "main"), ("K3", "cy", -11, "main")):
+        story.click(click, partner, at, offer=of)
+    of_subscription = {"customer_ref": "cus_1", "properties": {"subscription": "sub_1"}}
+    story.insert(
+        story.a_payment("pi_0", -59, click_id="K1", customer_ref="cus_1"),
+        story.a_payment("in_1", -40, click_id="K2", **of_subscription),  # ana is remembered: not bo's, who brings nobody
+        story.a_payment("in_2", -10, click_id="K3", **of_subscription, **RENEWAL),  # ana is forgotten: cy's
+        story.a_payment("in_3", -1, **of_subscription, **RENEWAL),
+    )
+    assert story.winners() == {
+        "pi_0": ("click_id", "K1", "ana"),
+        "in_1": ("customer", "", "ana"),
+        "in_2": ("click_id", "K3", "cy"),
+        "in_3": ("customer", "", "cy"),
+    }
+
+
+def test_answer_of_a_relatives_relative_is_corrected(story: Story) -> None:
+    """By subscription and by customer, the first payment and the last have nothing to do with each other."""
+    offer(story, methods=["customer", "click_id"])
+    story.click("K2", "bo", -31, offer="own")
+    story.insert(
+        story.a_payment("in_1", -40, click_id="K1", properties={"subscription": "sub_1"}),
+        story.a_payment(
+            "in_2", -30, click_id="K2", customer_ref="cus_1", properties={"subscription": "sub_1"}, **RENEWAL
+        ),
+        story.a_payment("in_3", -1, customer_ref="cus_1"),
+    )
+    assert story.winners()["in_3"] == ("customer", "", "bo")
+    story.click("K1", "ana", -41)  # late: now in_2 is the renewal of ana's customer, and brings nobody
+    assert story.winners() == {"in_1": ("click_id", "K1", "ana"), "in_2": ("customer", "", "ana"), "in_3": NOBODY}
+
+
 def test_partner_is_remembered_for_the_offers_customer_window(story: Story) -> None:
     offer(story, customer_window_days=30)
     story.click("K1", "ana", -60, offer="own")

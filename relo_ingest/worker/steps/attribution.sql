@@ -34,15 +34,14 @@ LEFT JOIN
            arrayMap(x -> concat(x.5, ' ', x.2, ' ', x.3), arraySlice(arrayReverseSort(touches), 1, 20)) AS seen
     FROM touches AS t
     GROUP BY client_id, conversion_key
-) AS s ON s.client_id = r.client_id AND s.conversion_key = r.conversion_key
-WHERE r.is_asked;
+) AS s ON s.client_id = r.client_id AND s.conversion_key = r.conversion_key;
 
 CREATE OR REPLACE TEMPORARY TABLE known_answers ENGINE = Memory AS
 SELECT client_id, conversion_key, order_id, partner_ref, offer, click_id, method, payment, event_time, revenue, refunded, currency,
        touches, gone, attributed_at
 FROM attribution_rows FINAL
-PREWHERE conversion_key IN (SELECT conversion_key FROM todo WHERE hop < 2)
-  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+PREWHERE conversion_key IN (SELECT conversion_key FROM todo)
+  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo);
 
 CREATE OR REPLACE TEMPORARY TABLE changed_answers ENGINE = Memory AS
 SELECT a.client_id AS client_id, a.conversion_key AS conversion_key, a.order_id AS order_id, a.partner_ref AS partner_ref,

@@ -1,8 +1,8 @@
 -- Who brought the customer: what earlier payments add to the answers of a conversion by itself.
 -- Reads:  facts, bests, lost, the terms
 -- Writes: the temporary tables remembered, bringers, lost
--- Twice:  meant to be, where something is lost: an answer of its own that lost to the customer's partner brought nobody,
---         and is left out the second time.
+-- Twice:  meant to be: an answer of its own that lost to the customer's partner brought nobody, and is left out the next
+--         time. Run until nothing changes, which it does: whether one is lost depends on earlier payments only.
 
 -- earlier_key: the first payment of the subscription, else of the customer, that has an answer of its own.
 CREATE OR REPLACE TEMPORARY TABLE remembered ENGINE = Memory AS

@@ -27,7 +27,6 @@ SELECT client_id, conversion_key, order_id, event_time, toUnixTimestamp64Milli(e
                revenue = 0, 'trial',
                kind = 'renewal' AND (follows_in_subscription OR (customer_ref != '' AND customer_first < place)), 'renewal',
                'first') AS payment,
-       if(follows_in_subscription, subscription_first.1, customer_first.1) AS started_at,
-       (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2) AS is_asked
+       if(follows_in_subscription, subscription_first.1, customer_first.1) AS started_at
 FROM reported
 WHERE counts AND NOT is_test;

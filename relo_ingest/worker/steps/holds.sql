@@ -151,6 +151,6 @@ FROM
 WHERE (client_id, conversion_key, partner_ref, code) NOT IN
 (
     SELECT client_id, conversion_key, partner_ref, code FROM holds
-    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
+    WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo)
 )
 GROUP BY client_id, conversion_key, partner_ref, code;

@@ -21,4 +21,4 @@ INNER JOIN
 ) AS c ON c.client_id = r.client_id AND c.partner_ref = r.partner_ref AND c.offer = r.offer AND c.month = toStartOfMonth(r.event_time)
 WHERE r.client_id IN (SELECT client_id FROM rule_terms WHERE notEmpty(tiers))
   AND r.event_time >= c.since AND NOT r.gone
-  AND (r.client_id, r.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+  AND (r.client_id, r.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo);

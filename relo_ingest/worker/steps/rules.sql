@@ -7,8 +7,8 @@ CREATE OR REPLACE TEMPORARY TABLE entries ENGINE = Memory AS
 SELECT entry_id, client_id, conversion_key, partner_ref, currency, part, amount, sale_currency, sale_day, rate, rule_currency,
        rule_rate, hold_until, created_at
 FROM ledger_lines FINAL
-PREWHERE conversion_key IN (SELECT conversion_key FROM todo WHERE hop < 2)
-  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+PREWHERE conversion_key IN (SELECT conversion_key FROM todo)
+  AND (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo);
 
 CREATE OR REPLACE TEMPORARY TABLE lines ENGINE = Memory AS
 SELECT client_id, conversion_key, partner_ref, currency, part, sum(e.amount) AS amount, count() AS n,

@@ -25,7 +25,7 @@ FROM
         WHERE client_id IN (SELECT client_id FROM months)
           AND (client_id, partner_ref, offer, toStartOfMonth(event_time)) IN (SELECT client_id, partner_ref, offer, month FROM months)
           AND NOT gone
-          AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2)
+          AND (client_id, conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo)
         UNION ALL
         SELECT client_id, conversion_key, partner_ref, offer, toStartOfMonth(event_time), event_time, revenue, currency,
                toUInt8(payment IN ('first', 'renewal'))

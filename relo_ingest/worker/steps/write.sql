@@ -22,7 +22,6 @@ FROM
                if(subscription != '', [concat('subscription ', subscription)], []),
                if(promo_code != '', [concat('promo ', promo_code)], []))) AS id, conversion_key
     FROM facts
-    WHERE is_asked
     UNION ALL
     SELECT client_id, device_id, conversion_key FROM devices
     UNION ALL
@@ -33,8 +32,7 @@ FROM
     WHERE (client_id, click_id) NOT IN (SELECT client_id, click_id FROM made_clicks)
     UNION ALL
     SELECT client_id, concat('won ', click_id), conversion_key FROM answers WHERE click_id != '' AND payment != 'renewal'
-) AS d
-WHERE (client_id, conversion_key) IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+);
 
 -- Another place in the row of what one click has won, for the sales after these.
 INSERT INTO changes
@@ -48,7 +46,7 @@ INNER JOIN
     GROUP BY client_id, click_id
 ) AS c ON c.client_id = w.client_id AND c.click_id = w.click_id
 WHERE (w.event_time, w.conversion_key) > c.since
-  AND (w.client_id, w.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo WHERE hop < 2);
+  AND (w.client_id, w.conversion_key) NOT IN (SELECT client_id, conversion_key FROM todo);
 
 -- What a person said of a payment holds for it under the key that it has now.
 INSERT INTO reviews (client_id, conversion_key, partner_ref, approved, codes, note, reviewed_at)
