@@ -149,8 +149,10 @@ def test_answer_that_would_have_lost_to_one_that_lost_itself_brings_the_customer
     of_subscription = {"customer_ref": "cus_1", "properties": {"subscription": "sub_1"}}
     story.insert(
         story.a_payment("pi_0", -59, click_id="K1", customer_ref="cus_1"),
-        story.a_payment("in_1", -40, click_id="K2", **of_subscription),  # ana is remembered: not bo's, who brings nobody
-        story.a_payment("in_2", -10, click_id="K3", **of_subscription, **RENEWAL),  # ana is forgotten: cy's
+        # ana is remembered: it is not bo's, who brings nobody
+        story.a_payment("in_1", -40, click_id="K2", **of_subscription),
+        # ana is forgotten: it is cy's
+        story.a_payment("in_2", -10, click_id="K3", **of_subscription, **RENEWAL),
         story.a_payment("in_3", -1, **of_subscription, **RENEWAL),
     )
     assert story.winners() == {
