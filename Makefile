@@ -32,7 +32,7 @@ oracle: $(VENV)/installed-test
 	  RELO_ORACLE_SEED=$${RELO_ORACLE_SEED:-$$(date +%s)} \
 	  $(BIN)/python -m pytest tests/ingest/stripe/test_conversion_oracle.py tests/worker/test_oracle.py $(PYTEST_ARGS)
 
-# bench writes bench/RESULTS.md in six to twelve minutes; bench-full takes its time; bench-micro is pytest-benchmark.
+# bench writes bench/RESULTS.md in six minutes, on a slow machine in up to twenty; bench-full takes its time; bench-micro is pytest-benchmark.
 bench: $(VENV)/installed-bench system-bench-packages
 	@$(BIN)/python -m bench
 

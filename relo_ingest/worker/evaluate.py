@@ -4,7 +4,7 @@ What a step finds it leaves in temporary tables of the session, by names that th
 and ``write`` touch tables that others see.
 
 Where a step looks up ids in a large table it asks twice, for the id and for the pair of client and id: a set of one
-column is compared about three times as fast, and only the pair is exact and reaches the primary key.
+column is compared faster, and only the pair is exact and reaches the primary key.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Session:
 
     def make(self, sql: str, **parameters: Any) -> None:
         """A statement of a step. A temporary table that it makes anew is emptied and filled, where it is there already:
-        ``CREATE … AS`` analyses its query twice, and a round is mostly that."""
+        ``CREATE … AS`` analyses its query twice, which is much of a round for few payments."""
         found = MADE_ANEW.search(sql)
         if found and found["table"] in self._made:
             self.command(f"TRUNCATE TABLE {found['table']}")
